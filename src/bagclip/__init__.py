@@ -1,0 +1,1 @@
+"""bagclip: align images with documents by multiple instance learning."""

@@ -1,0 +1,112 @@
+"""What a score is: a permutation-invariant number for an image bag and a document bag. Scores add and scale."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from bagclip.bags import Bag
+from bagclip.expression import Expression
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+
+class Score(Expression):
+    """Scores every image bag against every document bag; higher means a better match."""
+
+    replication_invariant: bool
+    """Whether repeating every region, or every sentence, of a bag equally often leaves the score as it is."""
+
+    @abstractmethod
+    def forward(self, images: Bag, documents: Bag) -> Float[Tensor, "images documents"]:
+        """Score of each image with each document."""
+
+    @abstractmethod
+    def region_map(self, images: Bag, documents: Bag) -> Float[Tensor, "regions sentences"]:
+        """Where each sentence is seen: how well every region of every image answers every sentence, alone.
+
+        Rows are the packed regions, columns the packed sentences. A region's value is on the scale of the score.
+        """
+
+    @property
+    @abstractmethod
+    def T(self) -> Score:
+        """The score with the parts of regions and sentences exchanged; it shares the modules."""
+
+    def __add__(self, other: Score) -> Score:
+        if not isinstance(other, Score):
+            raise TypeError(f"a score adds to a score, not to {type(other).__name__}; scale it with a number instead.")
+        return Sum(self, other)
+
+    def __mul__(self, weight: float) -> Score:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
+            raise TypeError(f"a score is scaled by a finite number, not by {weight!r}; scores themselves only add.")
+        return Scaled(float(weight), self)
+
+    __rmul__ = __mul__
+
+
+class Sum(Score):
+    """Sum of two scores."""
+
+    def __init__(self, left: Score, right: Score) -> None:
+        super().__init__()
+        self.left = left
+        self.right = right
+
+    @property
+    def replication_invariant(self) -> bool:  # type: ignore[override]
+        """If both terms are."""
+        return self.left.replication_invariant and self.right.replication_invariant
+
+    def forward(self, images: Bag, documents: Bag) -> Tensor:
+        """See `Score.forward`."""
+        return self.left(images, documents) + self.right(images, documents)
+
+    def region_map(self, images: Bag, documents: Bag) -> Tensor:
+        """See `Score.region_map`."""
+        return self.left.region_map(images, documents) + self.right.region_map(images, documents)
+
+    @property
+    def T(self) -> Sum:
+        """See `Score.T`."""
+        return Sum(self.left.T, self.right.T)
+
+    def __repr__(self) -> str:
+        right = f"({self.right!r})" if isinstance(self.right, Sum) else repr(self.right)
+        return f"{self.left!r} + {right}"
+
+
+class Scaled(Score):
+    """A score times a number."""
+
+    def __init__(self, weight: float, score: Score) -> None:
+        super().__init__()
+        self.weight = weight
+        self.score = score
+
+    @property
+    def replication_invariant(self) -> bool:  # type: ignore[override]
+        """If the score is."""
+        return self.score.replication_invariant
+
+    def forward(self, images: Bag, documents: Bag) -> Tensor:
+        """See `Score.forward`."""
+        return self.weight * self.score(images, documents)
+
+    def region_map(self, images: Bag, documents: Bag) -> Tensor:
+        """See `Score.region_map`."""
+        return self.weight * self.score.region_map(images, documents)
+
+    @property
+    def T(self) -> Scaled:
+        """See `Score.T`."""
+        return Scaled(self.weight, self.score.T)
+
+    def __repr__(self) -> str:
+        inner = f"({self.score!r})" if isinstance(self.score, Sum | Scaled) else repr(self.score)
+        return f"{self.weight!r} * {inner}"

@@ -1,0 +1,132 @@
+import pytest
+import torch
+
+from bagclip import methods
+from bagclip.aggregators import Attention, LogSumExp, Max, Mean, NonLocal
+from bagclip.bags import Bag
+from bagclip.formula import parse
+from bagclip.losses import InfoNCE
+from bagclip.method import Method
+from bagclip.scores import chain
+from bagclip.similarity import Cosine
+
+MAX, MEAN, COS = Max().over("regions"), Mean().over("sentences"), Cosine()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: chain(COS, Max(), MEAN), TypeError, r'write Max\(\)\.over\("regions"\)'),
+        (lambda: chain(COS, "max", MEAN), TypeError, "not of 'max'"),
+        (lambda: chain(MAX, MEAN), ValueError, r"exactly one similarity, this one has 0; put Cosine\(\)"),
+        (lambda: chain(COS, COS, MAX, MEAN), ValueError, "this one has 2; drop one"),
+        (lambda: chain(COS, MAX), ValueError, r"sentences are never pooled; add an aggregator such as Mean\(\)\.over"),
+        (lambda: chain(COS, MAX, MAX, MEAN), ValueError, "pools each axis once, so drop one"),
+        (lambda: chain(MAX, COS, MEAN), TypeError, r"Max pools scores; write it to the right: chain\(Cosine\(\), Max"),
+        (
+            lambda: chain(COS, Attention(4).over("regions"), MEAN),
+            TypeError,
+            "Attention pools embeddings; write it to the left",
+        ),
+        (lambda: chain(COS, NonLocal(4).over("regions"), MEAN), TypeError, "NonLocal pools embeddings"),
+        (
+            lambda: chain(NonLocal(4).over("regions"), MEAN, COS),
+            ValueError,
+            "already depends on the other bag; pool sentences before it, or right",
+        ),
+        (lambda: Max().over("words"), ValueError, 'an axis is "regions" or "sentences"'),
+        (lambda: LogSumExp(0.0), ValueError, "must be a positive number, got 0.0"),
+        (lambda: LogSumExp(float("nan")), ValueError, "must be a positive number"),
+        (lambda: NonLocal(4, temperature=-1.0), ValueError, "must be a positive number or None"),
+        (lambda: chain(COS, MAX, MEAN) + 1.0, TypeError, "a score adds to a score"),
+        (lambda: chain(COS, MAX, MEAN) * chain(COS, MAX, MEAN), TypeError, "scaled by a finite number"),
+        (lambda: float("inf") * chain(COS, MAX, MEAN), TypeError, "scaled by a finite number"),
+        (lambda: InfoNCE(), ValueError, "needs a score for both directions"),
+        (lambda: InfoNCE(chain(COS, MAX, MEAN), temperature=0.0), ValueError, "at least 0.01"),
+    ],
+)
+def test_a_malformed_score_says_what_to_write_instead(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "__import__('os').system('true')",
+        "chain(Cosine(), open('x'))",
+        "chain(*[Cosine()])",
+        "(lambda: 0)()",
+        "Cosine().forward",
+        "chain(Cosine(), Max().over('regions'), Mean().over('sentences')).left",
+        "1 + 1",
+        "2.0",
+        "Unknown()",
+        "chain(",
+        "",
+        "(" * 500,
+    ],
+)
+def test_what_is_no_formula_is_refused_and_not_run(text):
+    with pytest.raises((ValueError, TypeError)):
+        parse(text)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_method_is_rebuilt_from_its_formulas_with_the_same_shared_parts(name):
+    method = methods.build(name, dim=6)
+    again = Method.from_config(method.config())
+    assert again.config() == method.config()
+    again.load_state_dict(method.state_dict())
+    assert len(list(again.parameters())) == len(list(method.parameters()))
+    images, documents = Bag.dense(torch.randn(3, 4, 6)), Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2)])
+    assert torch.equal(again.score(images, documents), method.score(images, documents))
+    assert torch.equal(again.loss(images, documents), method.loss(images, documents))
+
+
+def test_sums_keep_their_order_in_the_formula():
+    a, b, c = (chain(COS, LogSumExp(r).over("regions"), MEAN) for r in (1.0, 2.0, 3.0))
+    for score in (a + b + c, a + (b + c), 2.0 * (a + b) + c, -0.5 * a, 0.5 * (2.0 * a)):
+        assert repr(parse(repr(score))) == repr(score)
+
+
+def test_transposed_formula_is_understood():
+    assert repr(parse('chain(Cosine(), Max().over("regions"), Mean().over("sentences")).T')) == (
+        'chain(Cosine(), Max().over("sentences"), Mean().over("regions"))'
+    )
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_method_is_described(name):
+    description = methods.describe(name)
+    assert all(vars(description).values())
+    assert repr(parse(description.formula)) == description.formula
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "sentence"),
+    [
+        ("lse-nl", {}, "did you mean 'lse_nl'"),
+        ("lse", {"sharpnes": 2.0}, "did you mean 'sharpness'"),
+        ("biovil", {"dim": 3}, None),
+        ("lse_nl", {"combine": "both"}, 'combines "losses" or "scores"'),
+    ],
+)
+def test_unknown_methods_and_options_name_the_nearest(name, options, sentence):
+    if sentence is None:
+        assert methods.build(name, **options).name == name
+        return
+    with pytest.raises(ValueError, match=sentence):
+        methods.build(name, 8, **options)
+
+
+def test_incomparable_bags_are_refused():
+    score = chain(COS, MAX, MEAN)
+    good = Bag.dense(torch.ones(1, 2, 3))
+    for other, sentence in [
+        (Bag.dense(torch.ones(1, 2, 4)), "regions have dim 3 and sentences dim 4"),
+        (Bag.dense(torch.ones(1, 2, 3, dtype=torch.float64)), "regions are torch.float32"),
+        (Bag.dense(torch.full((1, 2, 3), float("nan"))), r"sentences of bags \[0\] hold NaN"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            score(good, other)
