@@ -126,6 +126,13 @@ class Bag:
             torch.cat([rows[i] for i in indices]), self.lengths[torch.as_tensor(indices, dtype=torch.int64)], self.grid
         )
 
+    def split(self, bags: int) -> Iterator[Bag]:
+        """The same bags in batches of at most ``bags``."""
+        batches = self.lengths.split(bags)
+        pieces = self.instances.split([int(lengths.sum()) for lengths in batches])
+        for lengths, instances in zip(batches, pieces, strict=True):
+            yield Bag(instances, lengths, self.grid)
+
     def to(self, target: torch.device | str | torch.dtype) -> Bag:
         """The bags with instances moved to a device or dtype; lengths stay on the CPU."""
         return self.with_instances(self.instances.to(target))

@@ -119,38 +119,43 @@ class Preprocess:
 
         Gray becomes RGB by repetition and RGB gray by its luma (ITU-R BT.601); resizing is bilinear with antialiasing.
         """
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)) or not pixels.size:
+        shaped = pixels.ndim in (2, 3) and pixels.shape[2:] in ((), (3,)) and pixels.size > 0
+        if pixels.dtype != np.uint8 or not shaped:
             raise ValueError(
                 f"an image must be uint8 of shape (height, width) or (height, width, 3) and not empty, "
                 f"got {pixels.dtype} of shape {pixels.shape}."
             )
         height, width = pixels.shape[:2]
-        resized = self._resized(height, width)
+        geometry, resized = self.geometry(height, width), self._resized(height, width)
         # A copy, because torch can neither wrap read-only nor mirrored arrays.
         image = torch.from_numpy(np.array(pixels, order="C")).reshape(height, width, -1).permute(2, 0, 1)
         image = F.interpolate(image[None], resized, mode="bilinear", antialias=True)[0]
         if image.shape[0] > self.channels:
             luma = torch.tensor([0.299, 0.587, 0.114])
             image = torch.einsum("chw,c->hw", image.float(), luma).round().to(torch.uint8)[None]
-
-        # The centres meet: positive padding adds black bars, negative padding cuts the rim off.
-        top, left = (-((have - want) // 2) for have, want in zip(resized, self.size, strict=True))
+        # Positive padding adds black bars, negative padding cuts the rim off.
+        top, left = (int(offset) for offset in geometry.offset)
         bottom, right = self.size[0] - resized[0] - top, self.size[1] - resized[1] - left
-        image = F.pad(image, (left, right, top, bottom)).expand(self.channels, -1, -1).contiguous()
+        image = F.pad(image, (left, right, top, bottom)).expand(self.channels, -1, -1)
+        return image.contiguous(), geometry
+
+    def geometry(self, height: int, width: int) -> Geometry:
+        """Where the pixels of an image of this size lie in the input; the centres of both meet."""
+        resized = self._resized(height, width)
+        top, left = (-((have - want) // 2) for have, want in zip(resized, self.size, strict=True))
         scale = (resized[0] / height, resized[1] / width)
-        return image, Geometry((height, width), self.size, scale, (float(top), float(left)))
+        return Geometry((height, width), self.size, scale, (float(top), float(left)))
 
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """Size of the whole image before bars are added or its rim is cut off."""
         if self.fit == "stretch":
             return self.size
+        if self.shortest_edge is not None:
+            # Rounded down, as torchvision and transformers do: published models saw these very pixels.
+            shortest = min(height, width)
+            return height * self.shortest_edge // shortest, width * self.shortest_edge // shortest
         down, across = self.size[0] / height, self.size[1] / width
-        if self.fit == "pad":
-            factor = min(down, across)
-        elif self.shortest_edge is None:
-            factor = max(down, across)
-        else:
-            factor = self.shortest_edge / min(height, width)
+        factor = min(down, across) if self.fit == "pad" else max(down, across)
         return max(1, round(height * factor)), max(1, round(width * factor))
 
     def normalise(
@@ -164,9 +169,10 @@ class Preprocess:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values for a JSON file."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocess:
         """Back from plain values."""
-        return cls(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fields)

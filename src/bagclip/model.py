@@ -1,0 +1,232 @@
+"""A model: an image encoder, a text encoder and a method."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bagclip import encoders, weights
+from bagclip.bags import Bag
+from bagclip.data.batches import Loader, chunks
+from bagclip.data.sentences import split
+from bagclip.data.study import ArrayImage, Image, Study
+from bagclip.encoders import ImageEncoder, TextEncoder
+from bagclip.method import Method
+from bagclip.preprocess import Geometry
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+BLOCK = 1 << 24
+"""How many similarities of a region with a sentence are held at a time when many pairs are scored."""
+
+
+class Model(nn.Module):
+    """Aligns images with documents: encodes both as bags and scores their match.
+
+    Args:
+        image_encoder: makes each image a bag of regions.
+        text_encoder: makes each document a bag of sentences, of the same dim.
+        method: the score to rank with and the loss to learn with.
+
+    Raises:
+        ValueError: if the encoders' dims differ.
+
+    Example:
+        >>> import numpy as np
+        >>> from bagclip import methods
+        >>> from bagclip.encoders import ConvNet, Text
+        >>> model = Model(ConvNet(dim=32, size=64), Text(dim=32), methods.lse_nl(dim=32))
+        >>> model.text_encoder.fit(["No pneumothorax. Small left effusion."])
+        >>> images = model.encode_images([np.zeros((64, 64), np.uint8), np.zeros((80, 64), np.uint8)])
+        >>> documents = model.encode_documents(["No pneumothorax. Small left effusion."])
+        >>> model.score(images, documents).shape
+        torch.Size([2, 1])
+        >>> model.ground(np.zeros((80, 64), np.uint8), "small left effusion").shape
+        (80, 64)
+    """
+
+    def __init__(self, image_encoder: ImageEncoder, text_encoder: TextEncoder, method: Method) -> None:
+        super().__init__()
+        if image_encoder.dim != text_encoder.dim:
+            raise ValueError(
+                f"the image encoder gives regions of dim {image_encoder.dim}, the text encoder sentences of dim "
+                f"{text_encoder.dim}; build both with one dim."
+            )
+        self.image_encoder = image_encoder
+        self.text_encoder = text_encoder
+        self.method = method
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def forward(
+        self,
+        pixels: Float[Tensor, "views channels height width"],
+        views: Sequence[int],
+        documents: Sequence[Sequence[str]],
+        same: Bool[Tensor, "pairs pairs"] | None = None,
+    ) -> Float[Tensor, ""]:
+        """The method's loss for a batch of pairs.
+
+        Args:
+            pixels: every view of every study, in [0, 1].
+            views: how many views each study has.
+            documents: the sentences of each study.
+            same: pairs that are no negatives.
+        """
+        return self.method.loss(self.regions(pixels, views), self.text_encoder(documents), same)
+
+    def regions(self, pixels: Float[Tensor, "views channels height width"], views: Sequence[int]) -> Bag:
+        """The bag of regions of each study: the grids of its views, one after the other."""
+        grid = self.image_encoder(pixels)
+        rows, columns = grid.shape[1:3]
+        return Bag(grid.flatten(0, 2), torch.tensor(views) * (rows * columns), (rows, columns))
+
+    @torch.no_grad()
+    def encode_studies(self, studies: Sequence[Study], batch_size: int = 64) -> tuple[Bag, Bag]:
+        """Regions and sentences of studies, on the CPU."""
+        images, documents = [], []
+        with _evaluating(self):
+            loader = Loader(studies, self.image_encoder.preprocess, memory=0)
+            for batch in loader.batches(chunks(len(studies), batch_size)):
+                images.append(self.regions(batch.pixels.to(self.device), batch.views).to("cpu"))
+                documents.append(self.text_encoder(batch.documents).to("cpu"))
+        return Bag.concatenate(images), Bag.concatenate(documents)
+
+    @torch.no_grad()
+    def encode_images(self, images: Iterable[Image | np.ndarray], batch_size: int = 64) -> Bag:
+        """Regions of single images, 8-bit arrays or lazily read ones, on the CPU."""
+        bags, items = [], [_image(image) for image in images]
+        with _evaluating(self):
+            for indices in chunks(len(items), batch_size):
+                inputs = [self.image_encoder.preprocess(items[i].pixels())[0] for i in indices]
+                bags.append(self.regions(torch.stack(inputs).to(self.device) / 255, [1] * len(inputs)).to("cpu"))
+        return Bag.concatenate(bags)
+
+    @torch.no_grad()
+    def encode_documents(self, documents: Sequence[str | Sequence[str]], batch_size: int = 256) -> Bag:
+        """Sentences of documents, which are texts (and are split) or lists of sentences, on the CPU."""
+        lists = [
+            [text[start:end] for start, end in split(text)] if isinstance(text, str) else list(text)
+            for text in documents
+        ]
+        with _evaluating(self):
+            bags = [
+                self.text_encoder([lists[i] for i in indices]).to("cpu") for indices in chunks(len(lists), batch_size)
+            ]
+        return Bag.concatenate(bags)
+
+    @torch.no_grad()
+    def score(self, images: Bag, documents: Bag) -> Float[Tensor, "images documents"]:
+        """Score of every image with every document, in blocks that bound the memory; on the CPU."""
+        with _evaluating(self):
+            columns = [column.to(self.device) for column in documents.split(256)]
+            widest = max(len(column.instances) for column in columns)
+            rows = [
+                torch.cat([self.method.score(block.to(self.device), column).cpu() for column in columns], dim=1)
+                for block in images.split(max(1, BLOCK // (int(images.lengths.max()) * widest)))
+            ]
+        return torch.cat(rows)
+
+    @torch.no_grad()
+    def region_map(self, image: Bag, sentences: Bag) -> Float[Tensor, "sentences views rows columns"]:
+        """Where each sentence is seen in one image bag, on the grid of its regions."""
+        if len(image) != 1 or image.grid is None:
+            raise ValueError(f"a region map is of one image on a grid, got {len(image)} bags and grid {image.grid}.")
+        with _evaluating(self):
+            values = self.method.score.region_map(image.to(self.device), sentences.to(self.device)).cpu()
+        return values.T.reshape(len(sentences.instances), -1, *image.grid)
+
+    def ground(self, image: Image | np.ndarray, phrase: str) -> Float[np.ndarray, "height width"]:
+        """Where a phrase is seen, in pixels of the original image; NaN where the encoder does not look.
+
+        Args:
+            image: 8-bit (height, width) or (height, width, 3).
+            phrase: one sentence, taken as it is.
+        """
+        item = _image(image)
+        geometry = self.geometry(item)
+        values = self.region_map(self.encode_images([item]), self.encode_documents([[phrase]]))
+        return geometry.to_original(values[0, 0]).numpy()
+
+    def geometry(self, image: Image) -> Geometry:
+        """How the pixels of an image lie in the encoder's input."""
+        return self.image_encoder.preprocess.geometry(*image.size)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a model folder: config.json, model.safetensors and the files of the encoders (tokenizer)."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for encoder in (self.image_encoder, self.text_encoder):
+            encoder.save_files(folder)
+        config = {
+            "library_name": "bagclip",
+            "image_encoder": self.image_encoder.config(),
+            "text_encoder": self.text_encoder.config(),
+            "method": self.method.config(),
+        }
+        weights.write(folder / "config.json", json.dumps(config, indent=2).encode())
+        weights.save(folder / "model.safetensors", weights.tensors(self), {"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> Model:
+        """Load a model folder, a run folder (its best model), or a model of the hub by name.
+
+        Raises:
+            FileNotFoundError: if there is no model folder of that name and no hub model could be found.
+            ValueError: if its weights are damaged or do not fit its config.
+        """
+        folder = _folder(name)
+        config = json.loads((folder / "config.json").read_text())
+        if config.get("library_name") != "bagclip":
+            raise ValueError(f"{folder} holds no bagclip model: its config.json does not say library_name bagclip.")
+        model = cls(
+            encoders.image_from_config(config["image_encoder"], folder),
+            encoders.text_from_config(config["text_encoder"], folder),
+            Method.from_config(config["method"]),
+        )
+        saved, _ = weights.load(folder / "model.safetensors")
+        weights.restore(model, saved, str(folder / "model.safetensors"))
+        return model.eval()
+
+
+def _image(image: Image | np.ndarray) -> Image:
+    return ArrayImage(image) if isinstance(image, np.ndarray) else image
+
+
+def _folder(name: str | Path) -> Path:
+    """The model folder a name stands for."""
+    for folder in (Path(name), Path(name) / "model"):
+        if (folder / "config.json").is_file():
+            return folder
+    if Path(name).exists() or len(Path(name).parts) != 2:
+        raise FileNotFoundError(f"{name} is no model folder: neither it nor its folder 'model' has a config.json.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
+    except Exception as error:
+        raise FileNotFoundError(f"{name} is neither a folder here nor a model that the hub gave: {error}") from error
+
+
+class _evaluating:
+    """Evaluation mode for a while."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+
+    def __enter__(self) -> None:
+        self.was = self.model.training
+        self.model.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self.model.train(self.was)

@@ -1,0 +1,65 @@
+"""What there is to choose about a training run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Args:
+        epochs: passes over the studies.
+        batch_size: pairs in a batch, each of which is contrasted with all others.
+        lr: highest learning rate, reached after the warm-up; then it falls to 0 along a cosine.
+        weight_decay: of AdamW, on matrices only.
+        warmup: share of all steps in which the learning rate rises.
+        clip: largest norm of the gradient.
+        augment: whether images are moved and re-exposed a little, differently in each epoch.
+        mask_same: whether identical documents and pairs of one study are left out as negatives.
+        patience: epochs without a better validation after which training stops; None to never stop early.
+        precision: "no" for float32, or the mixed precision "bf16" or "fp16" of accelerate.
+        seed: of everything that is random.
+        memory: gigabytes of decoded images to keep.
+        save_every: seconds between checkpoints inside an epoch; one is also written after each epoch.
+
+    Raises:
+        ValueError: if a value is out of range.
+
+    Example:
+        >>> TrainConfig(epochs=3, batch_size=64).lr
+        0.001
+    """
+
+    epochs: int = 20
+    batch_size: int = 128
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    clip: float = 1.0
+    augment: bool = True
+    mask_same: bool = True
+    patience: int | None = None
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+    memory: float = 2.0
+    save_every: float = 300.0
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("epochs", 1), ("batch_size", 2), ("patience", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < lowest):
+                raise ValueError(f"{name} must be a whole number of at least {lowest}, got {value!r}.")
+        for name in ("lr", "clip", "save_every"):
+            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+                raise ValueError(f"{name} must be a positive number, got {value!r}.")
+        for name in ("weight_decay", "memory"):
+            if not (math.isfinite(value := getattr(self, name)) and value >= 0):
+                raise ValueError(f"{name} must not be negative, got {value!r}.")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"warmup is a share of the steps between 0 and 1, got {self.warmup!r}.")
+        if self.precision not in ("no", "bf16", "fp16"):
+            raise ValueError(f'precision is "no", "bf16" or "fp16", got {self.precision!r}.')

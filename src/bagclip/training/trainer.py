@@ -1,0 +1,303 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from bagclip import metrics, weights
+from bagclip.data.augment import Augment
+from bagclip.data.batches import Batch, Loader, same
+from bagclip.data.study import Study
+from bagclip.model import Model
+from bagclip.training import checkpoint
+from bagclip.training.checkpoint import Progress
+from bagclip.training.config import TrainConfig
+
+log = logging.getLogger("bagclip")
+
+SELECT_BY = ("text_to_image/R@10", "image_to_text/R@10")
+"""The best epoch is the one whose mean of these validation metrics is highest."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an observer of the training is told after each batch.
+
+    Args:
+        epoch: the epoch under way, from 1.
+        step: batches done.
+        steps: batches there will be.
+        loss: of this batch.
+        pairs_per_second: since this call of `train` began.
+        waiting: share of that time spent waiting for data.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    loss: float
+    pairs_per_second: float
+    waiting: float
+
+
+def train(
+    model: Model,
+    studies: Sequence[Study],
+    config: TrainConfig | None = None,
+    *,
+    out: str | Path,
+    val: Sequence[Study] | None = None,
+    resume: Literal["auto", "never"] = "never",
+    observe: Callable[[Step], None] | None = None,
+) -> Progress:
+    """Train a model on studies; the model ends with the weights of the best epoch.
+
+    Args:
+        model: is trained in place. A text encoder without a vocabulary learns one from the studies' documents.
+        studies: to learn from.
+        config: how to train.
+        out: folder of the run: metrics.jsonl (a line an epoch), last.safetensors (the checkpoint), model/ (the best
+            model, a model folder).
+        val: studies for validation by retrieval after each epoch; without, the last epoch is the best.
+        resume: "auto" goes on from the folder's checkpoint if there is one; "never" refuses a folder that has one.
+        observe: is told of every step, a progress bar, say.
+
+    Returns:
+        The progress at the end, with the history of all epochs.
+
+    Raises:
+        ValueError: if there are too few studies for a batch, or the checkpoint is of another run.
+        FileExistsError: if the folder has a run already and ``resume`` is "never".
+        FloatingPointError: if the loss is no longer finite, naming the studies of the batch.
+
+    Example:
+        >>> import tempfile
+        >>> from bagclip import methods
+        >>> from bagclip.data.readers.phantom import phantom
+        >>> from bagclip.encoders import ConvNet, Text
+        >>> model = Model(ConvNet(dim=16, size=64, width=4), Text(dim=16, width=16, layers=1), methods.lse())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     progress = train(model, phantom(16, size=64), TrainConfig(epochs=1, batch_size=8), out=folder)
+        >>> progress.step
+        2
+    """
+    from accelerate import Accelerator
+
+    config = config or TrainConfig()
+    run = _Run(model, list(studies), config, Path(out), None if val is None else list(val), observe)
+    accelerator = Accelerator(mixed_precision=config.precision)
+    if accelerator.num_processes > 1:
+        raise RuntimeError(
+            f"training runs in one process, but {accelerator.num_processes} were launched: each would contrast its own "
+            "part of the batch only. Start it without a launcher."
+        )
+    # Forked, so that a run neither depends on the caller's random state nor changes it.
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        return run(accelerator, resume)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: Model,
+        studies: list[Study],
+        config: TrainConfig,
+        out: Path,
+        val: list[Study] | None,
+        observe: Callable[[Step], None] | None,
+    ) -> None:
+        if len(studies) < 2:
+            raise ValueError(f"there are {len(studies)} studies to train on; a contrast needs at least two.")
+        self.model, self.studies, self.config, self.out, self.val = model, studies, config, out, val
+        self.observe = observe
+        self.batch_size = min(config.batch_size, len(studies))
+        if self.batch_size < config.batch_size:
+            log.warning("only %d studies to train on: the batch size is lowered to that.", len(studies))
+        self.batches = len(studies) // self.batch_size
+        self.steps = self.batches * config.epochs
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.out / "last.safetensors"
+
+    def __call__(self, accelerator: Any, resume: str) -> Progress:
+        self.model.text_encoder.fit(study.document for study in self.studies)
+        self.accelerator = accelerator
+        self.optimizer = torch.optim.AdamW(self._groups(), lr=self.config.lr)
+        self.prepared, self.optimizer = accelerator.prepare(self.model, self.optimizer)
+        progress = self._start(resume)
+        loader = Loader(self.studies, self.model.image_encoder.preprocess, memory=int(self.config.memory * 2**30))
+        self.began, self.waited, self.saved, self.seen = time.monotonic(), 0.0, time.monotonic(), 0
+        while progress.epoch < self.config.epochs and not self._stalled(progress):
+            self._epoch(progress, loader)
+        saved, _ = weights.load(self.out / "model" / "model.safetensors")
+        weights.restore(self.model, saved, str(self.out / "model"))
+        self.model.eval()
+        return progress
+
+    def _start(self, resume: str) -> Progress:
+        """The beginning, or where the checkpoint is."""
+        run = {
+            "config": asdict(self.config),
+            "method": self.model.method.config(),
+            "image_encoder": self.model.image_encoder.config(),
+            "text_encoder": self.model.text_encoder.config(),
+            "data": _fingerprint(self.studies),
+            "validation": _fingerprint(self.val or []),
+        }
+        if not self.checkpoint.exists():
+            progress = Progress(run=run)
+            self._save(progress)
+            return progress
+        if resume != "auto":
+            raise FileExistsError(
+                f"{self.out} already holds a run; go on with it (--resume auto, resume='auto') or choose another."
+            )
+        progress = checkpoint.load(self.checkpoint, self.model, self.optimizer)
+        changed = [key for key in run if json.loads(json.dumps(run[key])) != progress.run.get(key)]
+        if changed:
+            raise ValueError(
+                f"{self.checkpoint} is of another run: {', '.join(changed)} differ. Start in another folder, or with "
+                "what that run was started with."
+            )
+        log.info("going on with %s after step %d of %d.", self.out, progress.step, self.steps)
+        return progress
+
+    def _epoch(self, progress: Progress, loader: Loader) -> None:
+        self.prepared.train()
+        for batch in self._timed(self._load(loader, progress.epoch, progress.batch)):
+            loss = self._step(batch, progress.step)
+            progress.batch, progress.step, progress.loss = progress.batch + 1, progress.step + 1, progress.loss + loss
+            self.seen += len(batch.studies)
+            if self.observe:
+                self.observe(Step(progress.epoch + 1, progress.step, self.steps, loss, *self._speed()))
+            if time.monotonic() - self.saved > self.config.save_every:
+                self._save(progress)
+        self._finish_epoch(progress)
+        self._save(progress)
+
+    def _load(self, loader: Loader, epoch: int, done: int) -> Iterator[Batch]:
+        """The batches of an epoch that are not done yet."""
+        order = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.config.seed, epoch])))
+        indices = order.permutation(len(self.studies))[: self.batches * self.batch_size]
+        augment = Augment()
+        return loader.batches(
+            indices.reshape(self.batches, -1)[done:].tolist(),
+            (lambda pixels, names: augment(pixels, names, seed=self.config.seed, epoch=epoch))
+            if self.config.augment
+            else None,
+        )
+
+    def _step(self, batch: Batch, step: int) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * _schedule(step, self.steps, self.config.warmup)
+        # Dropout depends on the step alone, so that a resumed run needs no random state.
+        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0]))
+        device = self.accelerator.device
+        negatives = same(batch.studies).to(device) if self.config.mask_same else None
+        with self.accelerator.autocast():
+            loss = self.prepared(batch.pixels.to(device), batch.views, batch.documents, negatives)
+        value = loss.item()
+        if not math.isfinite(value):
+            named = ", ".join(study.id for study in batch.studies[:8])
+            raise FloatingPointError(
+                f"the loss is {value} at step {step + 1}, in a batch with the studies {named}, ...; lower the learning "
+                f"rate (now {self.config.lr}), or look at these studies. {self.checkpoint} is of before."
+            )
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self.optimizer.step()
+        return value
+
+    def _finish_epoch(self, progress: Progress) -> None:
+        """Validate, keep the model if it is the best, and write the epoch's line."""
+        entry: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "loss": progress.loss / self.batches,
+            "lr": self.optimizer.param_groups[0]["lr"],
+        }
+        value = float(progress.epoch)
+        if self.val is not None:
+            entry["val"] = validate(self.model, self.val)
+            value = sum(entry["val"][name] for name in SELECT_BY)
+        if value > progress.best:
+            progress.best, progress.best_epoch = value, progress.epoch + 1
+            self.model.save_pretrained(self.out / "model")
+        progress.history.append(entry)
+        progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
+        speed, waiting = self._speed()
+        lines = [json.dumps(line) for line in progress.history[:-1]]
+        lines.append(json.dumps(entry | {"pairs_per_second": round(speed, 1), "waiting": round(waiting, 3)}))
+        weights.write(self.out / "metrics.jsonl", ("\n".join(lines) + "\n").encode())
+        shown = "".join(f", {name} {entry['val'][name]:.3f}" for name in SELECT_BY) if self.val is not None else ""
+        log.info("epoch %d of %d: loss %.3f%s", progress.epoch, self.config.epochs, entry["loss"], shown)
+
+    def _stalled(self, progress: Progress) -> bool:
+        patience = self.config.patience
+        return self.val is not None and patience is not None and progress.epoch - progress.best_epoch >= patience
+
+    def _save(self, progress: Progress) -> None:
+        checkpoint.save(self.checkpoint, self.model, self.optimizer, progress)
+        self.saved = time.monotonic()
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Weight decay for matrices; none for biases, norms and temperatures, which have no reason to be small."""
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        return [
+            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.config.weight_decay},
+            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+
+    def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        while True:
+            asked = time.monotonic()
+            batch = next(batches, None)
+            self.waited += time.monotonic() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def _speed(self) -> tuple[float, float]:
+        """Pairs per second and share of time spent waiting for data."""
+        elapsed = max(time.monotonic() - self.began, 1e-9)
+        return self.seen / elapsed, self.waited / elapsed
+
+
+def validate(model: Model, studies: Sequence[Study]) -> dict[str, float]:
+    """Retrieval among studies in both directions: recall at 1, 5 and 10 and the median rank."""
+    scores = model.score(*model.encode_studies(studies)).numpy()
+    relevant = same(studies).numpy()
+    values: dict[str, float] = {}
+    for direction, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
+        ranks = metrics.ranks(matrix, relevant)
+        values |= {f"{direction}/R@{k}": float(metrics.recall_at(ranks, k).mean()) for k in (1, 5, 10)}
+        values[f"{direction}/median_rank"] = metrics.median_rank(ranks)
+    return values
+
+
+def _schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the highest learning rate: a linear rise, then half a cosine down to 0."""
+    rise = round(warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _fingerprint(studies: Sequence[Study]) -> str:
+    """Changes when a study, its text or the order changes; says nothing about anybody."""
+    digest = hashlib.sha256()
+    for study in studies:
+        digest.update(json.dumps([study.id, study.document, len(study.images)]).encode())
+    return digest.hexdigest()[:16]
