@@ -1,7 +1,7 @@
 """Aggregators: permutation-invariant maps of a bag to one value."""
 
 from bagclip.aggregators.attention import Attention
-from bagclip.aggregators.base import Aggregator, Axis, Over, PoolsEmbeddings, PoolsForEachOther, PoolsScores
+from bagclip.aggregators.base import Aggregator, Axis, Over, PoolsAroundKey, PoolsEmbeddings, PoolsScores
 from bagclip.aggregators.log_sum_exp import LogSumExp
 from bagclip.aggregators.max import Max
 from bagclip.aggregators.mean import Mean
@@ -16,7 +16,7 @@ __all__ = [
     "Mean",
     "NonLocal",
     "Over",
+    "PoolsAroundKey",
     "PoolsEmbeddings",
-    "PoolsForEachOther",
     "PoolsScores",
 ]

@@ -2,7 +2,7 @@
 
 There are three kinds, told apart by where in a chain they may stand: *score* aggregators pool the similarities of a bag
 (instance-level MIL, right of the similarity), *embedding* aggregators pool its features (embedding-level MIL, left of
-it), and *conditioned* aggregators pool its features once for each instance of the other bag (left of it, too).
+it), and *keyed* aggregators pool its features around the key that an instance of the other bag picks (left of it, too).
 """
 
 from __future__ import annotations
@@ -51,14 +51,15 @@ class PoolsEmbeddings(ABC):
         """One embedding for each bag."""
 
 
-class PoolsForEachOther(ABC):
-    """An aggregator left of the similarity whose embedding of a bag depends on the other bag's instance."""
+class PoolsAroundKey(ABC):
+    """An aggregator left of the similarity whose embedding of a bag depends on the other bag's instance by its key.
+
+    The key is the instance of the bag that is most similar to the other bag's instance; the first of equal ones.
+    """
 
     @abstractmethod
-    def pool_for_each(
-        self, bag: Bag, others: Float[Tensor, "others dim"], scores: Float[Tensor, "total others"]
-    ) -> Float[Tensor, "bags others dim"]:
-        """One embedding for each bag and other instance, given the similarity of each instance with each other."""
+    def contexts(self, bag: Bag) -> Float[Tensor, "total dim"]:
+        """For each instance, the embedding of its bag if that instance is the key."""
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from bagclip import segments
-from bagclip.aggregators.base import Aggregator, PoolsForEachOther
+from bagclip.aggregators.base import Aggregator, PoolsAroundKey
 from bagclip.bags import Bag
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class NonLocal(Aggregator, PoolsForEachOther):
+class NonLocal(Aggregator, PoolsAroundKey):
     """Mean of a bag's features weighted by their affinity to the key region of a sentence.
 
     With x normalised, k(m) = argmax_n s_nm and a learned A, the embedding of the bag for sentence m is
@@ -40,10 +40,10 @@ class NonLocal(Aggregator, PoolsForEachOther):
 
     Example:
         >>> import torch
-        >>> bag, sentences = Bag.from_list([torch.eye(3)]), torch.eye(3)[:2]
-        >>> NonLocal(dim=3, temperature=0.01).pool_for_each(bag, sentences, bag.instances @ sentences.T).round()
-        tensor([[[1., 0., 0.],
-                 [0., 1., 0.]]], grad_fn=<RoundBackward0>)
+        >>> NonLocal(dim=3, temperature=0.01).contexts(Bag.from_list([torch.eye(3)])).detach().round()
+        tensor([[1., 0., 0.],
+                [0., 1., 0.],
+                [0., 0., 1.]])
     """
 
     def __init__(self, dim: int, temperature: float | None = None) -> None:
@@ -56,7 +56,7 @@ class NonLocal(Aggregator, PoolsForEachOther):
         nn.init.orthogonal_(self.affinity.weight)
 
     def contexts(self, bag: Bag) -> Float[Tensor, "total dim"]:
-        """For each instance, the embedding of its bag if that instance were the key."""
+        """See `PoolsAroundKey`."""
         features = normalize(bag.instances, dim=-1)
         queries = self.affinity(features)
         scale = 1 / (math.sqrt(self.dim) if self.temperature is None else self.temperature)
@@ -68,8 +68,3 @@ class NonLocal(Aggregator, PoolsForEachOther):
         if len(pieces) == 1:
             return pieces[0]
         return torch.cat(pieces)[torch.cat(places).argsort()]
-
-    def pool_for_each(self, bag: Bag, others: Tensor, scores: Tensor) -> Tensor:
-        """See `PoolsForEachOther`."""
-        keys = segments.argmax(scores.detach(), bag.lengths)
-        return self.contexts(bag).index_select(0, keys.flatten()).unflatten(0, tuple(keys.shape))

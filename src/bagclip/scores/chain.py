@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bagclip.aggregators import Aggregator, Axis, NonLocal, Over, PoolsEmbeddings, PoolsForEachOther, PoolsScores
+from bagclip import segments
+from bagclip.aggregators import Aggregator, Axis, Over, PoolsAroundKey, PoolsEmbeddings, PoolsScores
 from bagclip.bags import Bag
 from bagclip.scores.base import Score
 from bagclip.similarity import Similarity
@@ -67,32 +68,34 @@ class Chain(Score):
         """See `Score.forward`."""
         check_bags(images, documents)
         bags: dict[Axis, Bag] = {"regions": images, "sentences": documents}
-        scores = None
+        around_key = None
         for over in self.left:
-            bag = bags[over.axis]
-            if isinstance(over.aggregator, PoolsForEachOther):
-                scores = self._conditioned(over, bags)
-                bags[over.axis] = Bag(bag.instances[: len(bag)], torch.ones_like(bag.lengths))
-            else:
-                assert isinstance(over.aggregator, PoolsEmbeddings)
+            if isinstance(over.aggregator, PoolsEmbeddings):
+                bag = bags[over.axis]
                 bags[over.axis] = Bag(over.aggregator.pool_embeddings(bag), torch.ones_like(bag.lengths))
-        if scores is None:
-            scores = self.similarity(bags["regions"].instances, bags["sentences"].instances)
+            else:
+                around_key = over
+        regions, sentences = bags["regions"].instances, bags["sentences"].instances
+        scores = self.similarity(regions, sentences)
+        if around_key is not None:
+            scores = self._around_key(around_key, bags, scores)
         for over in self.right:
             assert isinstance(over.aggregator, PoolsScores)
             scores = over.aggregator.pool_scores(scores, bags[over.axis].lengths, AXES.index(over.axis))
         return scores
 
-    def _conditioned(self, over: Over, bags: dict[Axis, Bag]) -> Float[Tensor, "rows columns"]:
-        """Similarity of each bag, pooled for each instance of the other axis, with that instance."""
-        assert isinstance(over.aggregator, PoolsForEachOther)
-        regions, sentences = bags["regions"].instances, bags["sentences"].instances
-        scores = self.similarity(regions, sentences)
-        if over.axis == "regions":
-            pooled = over.aggregator.pool_for_each(bags["regions"], sentences, scores)
-            return self.similarity(pooled.unsqueeze(-2), sentences.unsqueeze(-2)).flatten(-3)
-        pooled = over.aggregator.pool_for_each(bags["sentences"], regions, scores.mT)
-        return self.similarity(regions.unsqueeze(-2), pooled.unsqueeze(-2)).flatten(-3).mT
+    def _around_key(self, over: Over, bags: dict[Axis, Bag], scores: Tensor) -> Float[Tensor, "rows columns"]:
+        """Similarity of each bag, pooled around the key that each instance of the other axis picks, with that instance.
+
+        That instance decides nothing but the key, so every instance of the bag is made a key once, compared with all of
+        the other axis, and the right row is taken.
+        """
+        assert isinstance(over.aggregator, PoolsAroundKey)
+        dim = AXES.index(over.axis)
+        keys = segments.argmax(scores.detach(), bags[over.axis].lengths, dim)
+        compared = {axis: bag.instances for axis, bag in bags.items()}
+        compared[over.axis] = over.aggregator.contexts(bags[over.axis])
+        return self.similarity(compared["regions"], compared["sentences"]).gather(dim, keys)
 
     def region_map(self, images: Bag, documents: Bag) -> Tensor:
         """See `Score.region_map`.
@@ -103,7 +106,7 @@ class Chain(Score):
         check_bags(images, documents)
         regions = images.instances
         for over in self.left:
-            if over.axis == "regions" and isinstance(over.aggregator, NonLocal):
+            if over.axis == "regions" and isinstance(over.aggregator, PoolsAroundKey):
                 regions = over.aggregator.contexts(images)
         return self.similarity(regions, documents.instances)
 
@@ -161,12 +164,12 @@ def _check(parts: tuple[Over | Similarity, ...]) -> None:
     right = [part for part in parts[similarities[0] :] if isinstance(part, Over)]
     for i, part in enumerate(left):
         name = type(part.aggregator).__name__
-        if not isinstance(part.aggregator, PoolsEmbeddings | PoolsForEachOther):
+        if not isinstance(part.aggregator, PoolsEmbeddings | PoolsAroundKey):
             raise TypeError(
                 f"{part!r} stands left of the similarity, but {name} pools scores; write it to the right: "
                 f"chain(Cosine(), {part!r}, ...)."
             )
-        if isinstance(part.aggregator, PoolsForEachOther) and i + 1 < len(left):
+        if isinstance(part.aggregator, PoolsAroundKey) and i + 1 < len(left):
             raise ValueError(
                 f"{left[i + 1]!r} follows {part!r}, which already depends on the other bag; pool "
                 f"{left[i + 1].axis} before it, or right of the similarity."
