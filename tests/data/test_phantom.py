@@ -135,6 +135,16 @@ def test_masks_lie_where_the_picture_changes(studies: list[Study]) -> None:
         assert min(shares) > (0.6 if name == "edema" else 0.8), name
 
 
+def test_a_large_heart_hides_no_effusion(scenes: list[Scene]) -> None:
+    both = [s for s in scenes if {"cardiomegaly", "pleural effusion"} <= {finding.name for finding in s.findings}]
+    assert len(both) > 50
+    for scene in both:
+        for a in scene.annotations(64):
+            assert all(box.right - box.left >= 1 for box in a.boxes), a.phrase
+            if a.label in ("pleural effusion", "consolidation") and re.search("both|bilateral", a.phrase.lower()):
+                assert len(a.boxes) == 2, a.phrase
+
+
 def test_boxes_can_be_replaced_like_any_field(studies: list[Study]) -> None:
     a = next(a for study in studies for a in study.annotations)
     assert replace(a, phrase="elsewhere").boxes == a.boxes

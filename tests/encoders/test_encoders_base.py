@@ -43,6 +43,7 @@ def test_a_sentence_that_occurs_again_is_encoded_once() -> None:
 @pytest.mark.parametrize(
     ("documents", "says"),
     [
+        ([], "no documents"),
         ([["a"], []], "document 1 has no sentence"),
         ([["a"], "one two"], "document 1 is one string"),
         ([["a"], ["b", " "]], "sentence 1 of document 1 is blank"),

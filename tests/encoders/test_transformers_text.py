@@ -24,7 +24,7 @@ REPORTS = [
 ]
 BATCH = [
     ["small left pleural effusion", "no"],
-    ["a nodule of 12 mm in the right upper zone , the lungs are clear", "no", "heart size"],
+    ["a nodule of 12 mm in the right upper zone . the lungs are clear", "no", "heart size"],
 ]
 WORDS = sorted({word for report in REPORTS for word in report.split()})
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]
@@ -163,7 +163,7 @@ def test_pickled_weights_are_not_read_but_can_be_converted(tmp_path: Path) -> No
 
 def test_other_remote_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mine", "auto_map": {"AutoModel": "mine.Mine"}}))
-    with pytest.raises(ValueError, match="of model type 'mine'.*never runs such code"):
+    with pytest.raises(ValueError, match=r"of model type 'mine'.*never runs such code"):
         TransformersText(tmp_path)
 
 

@@ -84,8 +84,10 @@ class TextEncoder(Encoder):
         """Bags of sentences, in order; a sentence that occurs again is encoded once (with one dropout mask).
 
         Raises:
-            ValueError: if a document is one string or has no sentence, or a sentence is blank.
+            ValueError: if there is no document, one is a string or has no sentence, or a sentence is blank.
         """
+        if not documents:
+            raise ValueError("there are no documents; give at least one list of sentences.")
         known: dict[str, int] = {}
         rows: list[int] = []
         for i, document in enumerate(documents):

@@ -52,7 +52,8 @@ def load_model(source: Source, pretrained: bool) -> PreTrainedModel:
     config = load_config(source)
     options: dict[str, Any] = {"dtype": torch.float32, "trust_remote_code": False}
     # A pooling layer would be dead weight here, as regions and tokens are read before it.
-    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
+    kind = MODEL_MAPPING.get(type(config), None)
+    if kind is not None and "add_pooling_layer" in inspect.signature(kind).parameters:
         options["add_pooling_layer"] = False
     if isinstance(source, Mapping) or not pretrained:
         return AutoModel.from_config(config, **options)

@@ -54,12 +54,16 @@ class TrainConfig:
             if value is not None and (not isinstance(value, int) or value < lowest):
                 raise ValueError(f"{name} must be a whole number of at least {lowest}, got {value!r}.")
         for name in ("lr", "clip", "save_every"):
-            if not (math.isfinite(value := getattr(self, name)) and value > 0):
+            if not (_is_number(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
         for name in ("weight_decay", "memory"):
-            if not (math.isfinite(value := getattr(self, name)) and value >= 0):
+            if not (_is_number(value := getattr(self, name)) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value!r}.")
-        if not 0 <= self.warmup <= 1:
+        if not (_is_number(self.warmup) and 0 <= self.warmup <= 1):
             raise ValueError(f"warmup is a share of the steps between 0 and 1, got {self.warmup!r}.")
         if self.precision not in ("no", "bf16", "fp16"):
             raise ValueError(f'precision is "no", "bf16" or "fp16", got {self.precision!r}.')
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -168,17 +168,15 @@ class View:
     def vessels(self) -> Field:
         """Brightness of the lung vessels, which spread from the hilum and fork twice on their way."""
         du, dv = self.a - 0.055, self.v - (CARINA + 0.06)
-        r = np.sqrt(du * du + dv * dv)
+        r = np.sqrt(du * du + dv * dv + 1e-8)
         # The angle as seen on a square, not on a circle: 0 sideways, 1 straight down, and no arc tangent.
-        s = np.abs(du) + np.abs(dv)
+        s = np.abs(du) + np.abs(dv) + 1e-6
         angle = dv / s
         turn = (angle * 3 + self.patient.vessels) + (2.6 * r + 0.9 * angle - 0.6) * (angle - 0.2)
         turn[self.left] += 0.4
         off = np.abs(turn - np.rint(turn))
         for begin, apart in ((0.05, 1 / 4), (0.12, 1 / 8)):
-            fork = np.minimum((r - begin) * (apart / 0.1), apart)
-            np.maximum(fork, 0, out=fork)
-            off -= fork
+            off -= ((r - begin) * (apart / 0.1)).clip(0, apart)
             np.abs(off, out=off)
         s *= s
         s /= r * (3.5 * np.maximum(0.0085 - 0.022 * r, self.at_least(0.003)))

@@ -60,7 +60,6 @@ class Exposure:
         light += 0.02 * mottle(view.u, view.v, self.shading)
         light -= self.black
         light *= (TONES - 1) / (self.white - self.black)
-        np.maximum(light, 0, out=light)
-        np.minimum(light, TONES - 1, out=light)
+        light.clip(0, TONES - 1, out=light)
         curve = np.rint(255 * np.linspace(0, 1, TONES) ** self.gamma).astype(np.uint8)
         return curve[light.astype(np.intp)]

@@ -35,9 +35,9 @@ def soft(distance: Field, edge: float) -> Field:
     """Coverage: 0 where distance <= -edge, 1 where distance >= edge, one half at the border, smooth between."""
     t = distance * (0.5 / edge)
     t += 0.5
-    np.maximum(t, 0, out=t)
-    np.minimum(t, 1, out=t)
-    rising = 3 - 2 * t
+    t.clip(0, 1, out=t)
+    rising = t * -2
+    rising += 3
     rising *= t
     rising *= t
     return rising
@@ -46,13 +46,14 @@ def soft(distance: Field, edge: float) -> Field:
 def bump(squared: Field) -> Field:
     """1 at 0, falling smoothly to 0 at 1 and beyond: a Gaussian's look for the price of a polynomial."""
     t = 1 - squared
-    np.maximum(t, 0, out=t)
+    t.clip(0, 1, out=t)
     return t * t
 
 
 def join(one: Field, other: Field, fillet: float) -> Field:
     """Distance to the union of two shapes, whose corner is rounded over a length ``fillet``."""
-    near = np.maximum(fillet - np.abs(one - other), 0)
+    near = fillet - np.abs(one - other)
+    near.clip(0, fillet, out=near)
     near *= near
     near *= 0.25 / fillet
     near += np.maximum(one, other)
@@ -74,8 +75,7 @@ def stroke(u: Field, v: Field, points: Sequence[Point]) -> Field:
         du, dv = u1 - u0, v1 - v0
         pu, pv = u - u0, v - v0
         t = pu * (du / (du * du + dv * dv)) + pv * (dv / (du * du + dv * dv))
-        np.maximum(t, 0, out=t)
-        np.minimum(t, 1, out=t)
+        t.clip(0, 1, out=t)
         pu -= t * du
         pv -= t * dv
         squared = pu * pu + pv * pv

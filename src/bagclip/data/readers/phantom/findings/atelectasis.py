@@ -39,12 +39,8 @@ class Atelectasis(Finding):
             return None
         side, zone = claimed
         severity, where = float(rng.random()), [side]
-        if (
-            zone == "lower"
-            and len(sides) == 2
-            and rng.random() < 0.35
-            and chest.claim(rng, (opposite(side),), ("lower",))
-        ):
+        both = zone == "lower" and len(sides) == 2 and rng.random() < 0.35
+        if both and chest.claim(rng, (opposite(side),), ("lower",)):
             where = list(SIDES)
         wedge = zone == "lower" and severity > 2 / 3
         bands = []

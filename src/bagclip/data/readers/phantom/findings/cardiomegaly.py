@@ -29,9 +29,9 @@ class Cardiomegaly(Finding):
 
     @classmethod
     def sample(cls, rng: np.random.Generator, chest: Chest, sides: Sequence[Side] = SIDES) -> Cardiomegaly | None:
-        """Enlarge the patient's heart to a cardiothoracic ratio between 0.54 and 0.72."""
+        """Enlarge the patient's heart to a cardiothoracic ratio between 0.53 and 0.69."""
         severity = float(rng.random())
-        ratio = 0.54 + 0.18 * severity
+        ratio = 0.53 + 0.16 * severity
         enlargement = ratio * 2 * chest.patient.width / sum(chest.patient.heart)
         chest.patient = replace(chest.patient, enlargement=enlargement)
         return cls(severity, ratio, enlargement)

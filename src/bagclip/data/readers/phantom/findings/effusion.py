@@ -56,14 +56,16 @@ class Effusion(Finding):
 
     def parts(self, view: View) -> list[Field]:
         """All lung below the surface, as far as it is seen."""
-        return [wet * view.seen_lung for wet in self._wet(view)]
+        # At the chest wall fluid lies before even the largest heart, so no effusion is hidden altogether.
+        seen = np.maximum(view.seen_lung, view.lung * soft(view.lateral - 0.86, 0.03))
+        return [wet * seen for wet in self._wet(view)]
 
     def paint(self, view: View, layers: Layers) -> None:
         """As dense as the abdomen, so the diaphragm is lost."""
-        for wet in self._wet(view):
+        for wet, part in zip(self._wet(view), self.parts(view), strict=True):
             # Squared, so that no dark seam is left along the border of the heart.
             layers.displace(0.94 * wet * (1 - view.own_silhouette**2))
-            layers.tissue += 0.10 * wet * view.seen_lung
+            layers.tissue += 0.10 * part
 
     @property
     def words(self) -> dict[str, str]:

@@ -1,0 +1,90 @@
+"""Settings from the command line: ``--set part.name=value`` for the parts of a model and its training."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bagclip import methods
+from bagclip.encoders import ConvNet, ImageEncoder, Text, TextEncoder, TransformersImage, TransformersText
+from bagclip.model import Model
+from bagclip.training import TrainConfig
+
+PARTS = ("train", "method", "image", "text")
+
+
+def parse_settings(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Settings by part, the values read as YAML.
+
+    Raises:
+        ValueError: if a setting is not ``part.name=value``, or there is no such part.
+
+    Example:
+        >>> parse_settings(["train.lr=3e-4", "method.sharpness=8"])["train"]
+        {'lr': 0.0003}
+    """
+    settings: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        part, dot, name = key.strip().partition(".")
+        if not (equals and dot and name):
+            raise ValueError(f"--set {text!r} is not of the form part.name=value, such as train.lr=3e-4.")
+        if part not in settings:
+            raise ValueError(f"--set {text!r}: there is no part {part!r}; {nearest(part, PARTS)}")
+        settings[part][name] = _value(value)
+    return settings
+
+
+def build_model(
+    method: str, settings: Mapping[str, Mapping[str, Any]], *, image: str, text: str, dim: int
+) -> tuple[Model, TrainConfig]:
+    """The model and the training that settings describe.
+
+    Args:
+        method: name of a method.
+        settings: what `parse_settings` gave.
+        image: "convnet", or a transformers model by hub name or local folder.
+        text: "text", or likewise.
+        dim: size of the joint space.
+    """
+    image_encoder: ImageEncoder = (
+        _call(ConvNet, "image", settings, dim=dim)
+        if image == "convnet"
+        else _call(TransformersImage, "image", settings, name=image, dim=dim)
+    )
+    text_encoder: TextEncoder = (
+        _call(Text, "text", settings, dim=dim)
+        if text == "text"
+        else _call(TransformersText, "text", settings, name=text, dim=dim)
+    )
+    model = Model(image_encoder, text_encoder, methods.build(method, dim, **settings["method"]))
+    return model, _call(TrainConfig, "train", settings)
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """A sentence that names the nearest known word, and all of them."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return (f"did you mean {close[0]!r}? " if close else "") + f"There are: {', '.join(known)}."
+
+
+def _call(function: Callable[..., Any], part: str, settings: Mapping[str, Mapping[str, Any]], **fixed: Any) -> Any:
+    known = [name for name in inspect.signature(function).parameters if name not in fixed]
+    for name in settings[part]:
+        if name not in known:
+            raise ValueError(f"--set {part}.{name}: there is no such setting; {nearest(name, known)}")
+    return function(**fixed, **settings[part])
+
+
+def _value(text: str) -> Any:
+    import yaml
+
+    value = yaml.safe_load(text)
+    if isinstance(value, str):
+        # YAML takes 3e-4, without a point, for text.
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

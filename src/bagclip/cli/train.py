@@ -1,0 +1,80 @@
+"""``bagclip train``: train a method on studies."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from bagclip import weights
+from bagclip.cli.bar import Bar
+from bagclip.cli.run import environment
+from bagclip.cli.settings import build_model, parse_settings
+from bagclip.cli.source import open_source
+from bagclip.training import train as run_training
+
+Boxes = Annotated[Path | None, typer.Option(help="Table of boxes.")]
+Masks = Annotated[Path | None, typer.Option(help="Table of masks.")]
+Where = Annotated[list[str], typer.Option(help="Keep studies with column=value only; may be repeated.")]
+MaxRejected = Annotated[float, typer.Option(help="Share of a table's rows that may be bad before the run stops.")]
+AllowLeaks = Annotated[bool, typer.Option(help="Let splits share patients, groups or image files.")]
+Limit = Annotated[int | None, typer.Option(help="At most so many studies of each split, to try things out.")]
+
+
+def train(
+    method: Annotated[str, typer.Argument(help="Name of a method; `bagclip methods` lists them.")],
+    data: Annotated[str, typer.Option(help="A CSV or TSV table of pairs, or phantom[:COUNT].")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    boxes: Boxes = None,
+    masks: Masks = None,
+    where: Where = [],
+    image: Annotated[str, typer.Option(help="convnet, or a transformers image model: hub name or folder.")] = "convnet",
+    text: Annotated[str, typer.Option(help="text, or a transformers text model: hub name or folder.")] = "text",
+    dim: Annotated[int, typer.Option(help="Size of the joint space.")] = 128,
+    set: Annotated[list[str], typer.Option(help="A setting: train.lr=3e-4, method.sharpness=8, image.size=128.")] = [],
+    resume: Annotated[str, typer.Option(help='"auto" goes on with what the folder holds; "never".')] = "never",
+    max_rejected: MaxRejected = 0.05,
+    allow_leaks: AllowLeaks = False,
+    limit: Limit = None,
+) -> None:
+    """Train a method; the best model by validation retrieval ends in OUT/model."""
+    if resume not in ("auto", "never"):
+        raise ValueError(f'--resume is "auto" or "never", not {resume!r}.')
+    settings = parse_settings(set)
+    torch.manual_seed(settings["train"].get("seed", 0))
+    model, config = build_model(method, settings, image=image, text=text, dim=dim)
+    source = open_source(
+        data,
+        size=model.image_encoder.preprocess.size[0],
+        boxes=boxes,
+        masks=masks,
+        where=where,
+        max_rejected=max_rejected,
+        allow_leaks=allow_leaks,
+        count=limit,
+    )
+    typer.echo(source.text)
+    with Bar() as bar:
+        progress = run_training(
+            model,
+            source.split("train"),
+            config,
+            out=out,
+            val=source.splits.get("val"),
+            resume="auto" if resume == "auto" else "never",
+            observe=bar,
+        )
+    record = {
+        "command": f"bagclip {shlex.join(sys.argv[1:])}",
+        "run": progress.run,
+        "data": source.summary,
+        "environment": environment(),
+    }
+    weights.write(out / "run.json", json.dumps(record, indent=2).encode())
+    chosen = "validation retrieval" if source.splits.get("val") else "being the last (there is no validation split)"
+    typer.echo(f"the best model, of epoch {progress.best_epoch} by {chosen}, is in {out / 'model'}")

@@ -1,0 +1,94 @@
+"""Examples for a report, drawn by lot: what is shown is not what went well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bagclip import metrics
+from bagclip.bags import Bag
+from bagclip.data.batches import same
+from bagclip.data.study import Study
+from bagclip.evaluation import ground_all
+from bagclip.model import Model
+from bagclip.report.page import Candidate, GroundingExample, RetrievalExample
+
+
+def grounding_examples(
+    model: Model, studies: Sequence[Study], *, kinds: Sequence[str] | None = None, count: int = 16, seed: int = 0
+) -> list[GroundingExample]:
+    """Annotated phrases with their maps: one of each label in turn, studies in random order, until there are enough."""
+    by_label: dict[str, list[tuple[Study, int]]] = {}
+    for i in np.random.default_rng(seed).permutation(len(studies)):
+        study = studies[int(i)]
+        for j, annotation in enumerate(study.annotations):
+            if kinds is None or annotation.kind in kinds:
+                by_label.setdefault(annotation.label, []).append((study, j))
+    chosen: list[tuple[Study, int]] = []
+    while len(chosen) < count and any(by_label.values()):
+        for label in sorted(by_label):
+            if by_label[label] and len(chosen) < count:
+                chosen.append(by_label[label].pop(0))
+    examples = []
+    for study, j in chosen:
+        annotation = study.annotations[j]
+        grounded = next(g for g in ground_all(model, [study], kinds) if g.annotation is annotation)
+        image = study.images[annotation.image]
+        examples.append(
+            GroundingExample(
+                image=image.pixels(),
+                heat=grounded.heat,
+                sentence=annotation.phrase,
+                label=annotation.label,
+                region=annotation.region(image.size),
+                boxes=annotation.boxes,
+                cnr=grounded.metrics.cnr,
+            )
+        )
+    return examples
+
+
+def retrieval_examples(
+    model: Model, studies: Sequence[Study], *, count: int = 4, depth: int = 3, seed: int = 0
+) -> list[RetrievalExample]:
+    """Random queries in both directions with their best candidates and the sentence that scored best for each."""
+    studies = list(studies)
+    images, documents = model.encode_studies(studies)
+    scores, relevant = model.score(images, documents).numpy(), same(studies).numpy()
+    image_bags, document_bags = list(images.split(1)), list(documents.split(1))
+    queries = np.random.default_rng(seed).permutation(len(studies))[:count].tolist()
+    examples = []
+    for kind, matrix in (("text_to_image", scores.T), ("image_to_text", scores)):
+        ranks = metrics.ranks(matrix, relevant)
+        for query in queries:
+            candidates = []
+            for other in np.argsort(-matrix[query], kind="stable")[:depth].tolist():
+                image, document = (other, query) if kind == "text_to_image" else (query, other)
+                sentence, value = _best_sentence(model, image_bags[image], document_bags[document])
+                candidates.append(
+                    Candidate(
+                        image=studies[other].images[0].pixels() if kind == "text_to_image" else None,
+                        text=studies[other].document if kind == "image_to_text" else None,
+                        score=float(matrix[query, other]),
+                        best_sentence=studies[document].sentences[sentence].text,
+                        best_sentence_score=value,
+                        relevant=bool(relevant[query, other]),
+                    )
+                )
+            examples.append(
+                RetrievalExample(
+                    kind=kind,
+                    query_text=studies[query].document if kind == "text_to_image" else None,
+                    query_image=studies[query].images[0].pixels() if kind == "image_to_text" else None,
+                    candidates=tuple(candidates),
+                    rank=int(ranks[query]),
+                )
+            )
+    return examples
+
+
+def _best_sentence(model: Model, image: Bag, document: Bag) -> tuple[int, float]:
+    """Which sentence of a document, taken alone, matches an image best, and its score."""
+    values = model.score(image, document.singletons())[0]
+    return int(values.argmax()), float(values.max())

@@ -1,0 +1,194 @@
+"""The commands, run as a user runs them."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bagclip.cli import main
+from bagclip.cli.settings import parse_settings
+from bagclip.data import phantom
+
+SMALL = ["--dim", "16", "--set", "image.size=64", "--set", "image.width=4", "--set", "text.width=16",
+         "--set", "text.layers=1", "--set", "train.batch_size=8", "--set", "train.epochs=1"]  # fmt: skip
+
+
+def bagclip(*words):
+    """Run a command; what it printed, or the sentence it stopped with."""
+    old, sys.argv = sys.argv, ["bagclip", *map(str, words)]
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code not in (0, None):
+            raise
+    finally:
+        sys.argv = old
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Phantom studies as a user's files: images, a table of pairs and a table of boxes."""
+    folder = tmp_path_factory.mktemp("data")
+    pairs, boxes = [], []
+    for i, study in enumerate(phantom(40, seed=5, size=80)):
+        Image.fromarray(study.images[0].pixels()).save(folder / f"{i}.png")
+        split = ["train", "train", "val", "test"][i % 4]
+        row = {"image": f"{i}.png", "report": study.document, "labels": "|".join(study.labels), "split": split}
+        pairs.append(row | {"view": "PA" if i % 3 else "AP"})
+        boxes += [
+            {"image": f"{i}.png", "phrase": a.phrase, "label": a.label, "kind": a.kind} | vars(box)
+            for a in study.annotations
+            for box in a.boxes
+        ]
+    for name, rows in (("pairs.csv", pairs), ("boxes.csv", boxes)):
+        with open(folder / name, "w", newline="") as file:
+            renamed = [
+                {{"top": "y0", "bottom": "y1", "left": "x0", "right": "x1"}.get(k, k): v for k, v in r.items()}
+                for r in rows
+            ]
+            writer = csv.DictWriter(file, list(renamed[0]))
+            writer.writeheader()
+            writer.writerows(renamed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "lse"
+    bagclip("train", "lse_nl", "--data", table / "pairs.csv", "--boxes", table / "boxes.csv", "--out", out, *SMALL)
+    return out
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_keeps_what_a_reader_needs(run):
+    record = json.loads((run / "run.json").read_text())
+    assert record["command"].startswith("bagclip train lse_nl")
+    assert record["data"]["tables"][0]["rows"] == 40 and record["data"]["tables"][0]["rejected"] == []
+    assert record["run"]["config"]["batch_size"] == 8 and "torch" in record["environment"]
+    assert {path.name for path in run.iterdir()} >= {"model", "metrics.jsonl", "last.safetensors"}
+
+
+def test_evaluate_writes_results_and_a_report(run, table, tmp_path, capsys):
+    words = ["evaluate", run, "--data", table / "pairs.csv", "--boxes", table / "boxes.csv", "--out"]
+    bagclip(*words, tmp_path / "a")
+    printed = capsys.readouterr().out
+    bagclip(*words, tmp_path / "b")
+    first, second = ((tmp_path / name / "results.json").read_bytes() for name in "ab")
+    assert first == second
+    results = json.loads(first)
+    assert set(results) == {"retrieval", "classification", "grounding"}
+    for direction in ("text_to_image", "image_to_text"):
+        for metric in ("R@1", "R@5", "R@10", "median_rank"):
+            estimate = results["retrieval"][f"{direction}/{metric}"]
+            assert set(estimate) == {"value", "low", "high", "chance", "n"} and estimate["n"] == 10
+    for metric in ("cnr_signed", "cnr_abs", "miou", "pointing_game"):
+        assert {metric, f"macro/{metric}"} <= set(results["grounding"])
+    assert "macro_auroc" in results["classification"]
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "InfoNCE" in page and "bagclip train lse_nl" in page and "pairs.csv" in page
+    assert "retrieval (candidates: 10" in printed and "report.html" in printed
+
+
+def test_evaluate_by_a_column_and_by_prompts(run, table, tmp_path, capsys):
+    (tmp_path / "prompts.yaml").write_text("PA: [frontal view]\nAP: {present: [supine], absent: [upright, standing]}\n")
+    bagclip("evaluate", run, "--data", table / "pairs.csv", "--on", "classification", "--attribute", "view",
+            "--prompts", tmp_path / "prompts.yaml", "--out", tmp_path)  # fmt: skip
+    assert set(json.loads((tmp_path / "results.json").read_text())["classification"]) == {
+        "macro_auroc", "auroc/PA", "auroc/AP"
+    }  # fmt: skip
+    (tmp_path / "prompts.yaml").write_text("PA: frontal\n")
+    with pytest.raises(SystemExit, match="class 'PA' needs a list of sentences"):
+        bagclip("evaluate", run, "--data", table / "pairs.csv", "--on", "classification", "--prompts",
+                tmp_path / "prompts.yaml")  # fmt: skip
+
+
+def test_ground_draws_over_the_image(run, table, tmp_path, capsys):
+    bagclip("ground", run, table / "0.png", "left effusion", "--out", tmp_path / "heat.png")
+    drawn = np.asarray(Image.open(tmp_path / "heat.png").convert("RGB"), dtype=int)
+    assert drawn.shape[1] >= 512 and (np.ptp(drawn, axis=2) > 40).any()
+    assert "is seen best at row" in capsys.readouterr().out
+
+
+def test_demo_goes_the_whole_way_and_equals_itself(tmp_path, capsys):
+    words = ["demo", "--limit", "24", "--epochs", "1", "--out"]
+    bagclip(*words, tmp_path / "a")
+    printed = capsys.readouterr().out
+    bagclip(*words, tmp_path / "b")
+    assert (tmp_path / "a" / "results.json").read_bytes() == (tmp_path / "b" / "results.json").read_bytes()
+    for task in ("retrieval", "classification", "grounding", "report.html"):
+        assert task in printed
+    assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "gallery.png").is_file()
+
+
+def test_methods_are_listed_for_people_and_machines(capsys):
+    bagclip("methods")
+    assert "log-sum-exp" in capsys.readouterr().out
+    bagclip("methods", "--json")
+    listed = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in listed] == ["clip", "biovil", "maxsim", "lse", "nl", "lse_nl"]
+    assert all(entry["formula"] and entry["equation"] and entry["reference"] for entry in listed)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["train", "lse_n1", "--data", "phantom"], "there is no method 'lse_n1'; did you mean 'lse_nl'"),
+        (["train", "lse", "--data", "nowhere.csv"], "nowhere.csv"),
+        (["train", "lse", "--data", "phantom:x"], "after 'phantom:' comes a number"),
+        (["train", "lse", "--data", "phantom", "--set", "train.epoch=2"], "did you mean 'epochs'"),
+        (["train", "lse", "--data", "phantom", "--set", "trainer.lr=2"], "did you mean 'train'"),
+        (["train", "lse", "--data", "phantom", "--set", "lr=2"], "not of the form part.name=value"),
+        (["train", "lse", "--data", "phantom", "--set", "train.lr=fast"], "lr must be a positive number"),
+        (["train", "lse", "--data", "phantom", "--set", "train.epochs=0"], "epochs must be a whole number"),
+        (["train", "lse", "--data", "phantom", "--resume", "yes"], '--resume is "auto" or "never"'),
+        (["train", "lse", "--data", "phantom", "--image", "no/such/model/here"], "no/such/model/here"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_in_a_sentence(words, sentence, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        bagclip(*words, "--out", tmp_path / "run")
+    assert sentence in str(stop.value) and "Traceback" not in str(stop.value)
+
+
+def test_bad_rows_are_counted_or_stop_the_run(table, tmp_path):
+    rows = read(table / "pairs.csv")
+    for row in rows[:3]:
+        row["report"] = " "
+    for row in rows:
+        row["image"] = str(table / row["image"])
+    with open(tmp_path / "pairs.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(SystemExit, match=r"3 of 40 rows were rejected \(7\.5%, at most 5\.0% may be\)"):
+        bagclip("train", "lse", "--data", tmp_path / "pairs.csv", "--out", tmp_path / "run", *SMALL)
+    bagclip(
+        "train", "lse", "--data", tmp_path / "pairs.csv", "--out", tmp_path / "run", "--max-rejected", "0.1", *SMALL
+    )
+    rejected = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["tables"][0]["rejected"]
+    assert [entry["row"] for entry in rejected] == [2, 3, 4]
+
+
+def test_a_leak_stops_the_run_unless_allowed(table, tmp_path):
+    rows = read(table / "pairs.csv")
+    with open(tmp_path / "pairs.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], "patient_id"])
+        writer.writeheader()
+        writer.writerows(row | {"image": str(table / row["image"]), "patient_id": i // 4} for i, row in enumerate(rows))
+    words = ["train", "lse", "--data", tmp_path / "pairs.csv", "--out", tmp_path / "run", *SMALL]
+    with pytest.raises(SystemExit, match="patients in more than one split"):
+        bagclip(*words)
+    bagclip(*words, "--allow-leaks")
+
+
+def test_settings_are_typed():
+    settings = parse_settings(["train.lr=3e-4", "train.augment=false", "train.patience=null", "text.pooling=cls"])
+    assert settings["train"] == {"lr": 3e-4, "augment": False, "patience": None}
+    assert settings["text"] == {"pooling": "cls"}
