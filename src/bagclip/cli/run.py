@@ -19,7 +19,7 @@ from bagclip.cli.source import Source
 from bagclip.data.study import Study
 from bagclip.evaluation import Prompts, Result
 from bagclip.model import Model
-from bagclip.report import Report, write_report
+from bagclip.report import Report, save_sheet, write_report
 from bagclip.report.gallery import grounding_examples, retrieval_examples
 
 TASKS = ("retrieval", "classification", "grounding")
@@ -94,11 +94,12 @@ def report(
     facts: Mapping[str, str | int],
     commands: Sequence[str],
 ) -> Path:
-    """Write report.html; the training curve comes from the run's folder, if it has one."""
+    """Write report.html, and gallery.png with some of its pictures; the curves come from the run's folder."""
     record = run / "metrics.jsonl"
     history = [json.loads(line) for line in record.read_text().splitlines()] if record.is_file() else []
     method = model.method
     known = methods.describe(method.name) if method.name in methods.METHODS else None
+    grounded = grounding_examples(model, studies, kinds=kinds) if "grounding" in results else []
     page = Report(
         title=title,
         lead=lead,
@@ -109,13 +110,15 @@ def report(
         results={task: result.metrics for task, result in results.items()},
         context={task: result.context for task, result in results.items()},
         history=history,
-        grounding=grounding_examples(model, studies, kinds=kinds) if "grounding" in results else [],
+        grounding=grounded,
         retrieval=retrieval_examples(model, studies) if "retrieval" in results else [],
         data=facts,
         environment=environment(),
         commands=commands,
     )
     write_report(out / "report.html", page)
+    if grounded:
+        save_sheet(out / "gallery.png", grounded[:12])
     return out / "report.html"
 
 

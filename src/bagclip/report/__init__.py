@@ -3,6 +3,7 @@
 from bagclip.report.overlay import overlay
 from bagclip.report.page import Candidate, GroundingExample, Report, RetrievalExample, write_report
 from bagclip.report.save import save_overlay
+from bagclip.report.sheet import save_sheet
 
 __all__ = [
     "Candidate",
@@ -11,5 +12,6 @@ __all__ = [
     "RetrievalExample",
     "overlay",
     "save_overlay",
+    "save_sheet",
     "write_report",
 ]

@@ -125,7 +125,12 @@ def _chart(title: str, series: Mapping[str, Sequence[tuple[int, float]]]) -> Cha
         return round(HEIGHT - _BOTTOM - share * (HEIGHT - _TOP - _BOTTOM), 1)
 
     lines = [
-        Line(name, " ".join(f"{x(e)},{y(v)}" for e, v in points), (x(points[-1][0]), y(points[-1][1])), number(points[-1][1]))
+        Line(
+            name,
+            " ".join(f"{x(e)},{y(v)}" for e, v in points),
+            (x(points[-1][0]), y(points[-1][1])),
+            number(points[-1][1]),
+        )
         for name, points in series.items()
         if points
     ]

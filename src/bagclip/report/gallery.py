@@ -12,7 +12,7 @@ from bagclip.data.batches import same
 from bagclip.data.study import Study
 from bagclip.evaluation import ground_all
 from bagclip.model import Model
-from bagclip.report.page import Candidate, GroundingExample, RetrievalExample
+from bagclip.report import Candidate, GroundingExample, RetrievalExample
 
 
 def grounding_examples(

@@ -118,12 +118,14 @@ def _blend(image: np.ndarray, heat: np.ndarray, low: float, high: float) -> UInt
     return np.rint(mixed).astype(np.uint8)
 
 
-def _outline(drawn: UInt8[np.ndarray, "height width 3"], inside: np.ndarray, colour: tuple[int, int, int]) -> None:
-    from scipy.ndimage import binary_dilation
+def _outline(
+    drawn: UInt8[np.ndarray, "height width 3"], inside: Bool[np.ndarray, "height width"], colour: tuple[int, int, int]
+) -> None:
+    from scipy.ndimage import maximum_filter
 
     width = max(1, round(max(inside.shape) / 250))
-    line = binary_dilation(inside, np.ones((3, 3)), iterations=width)
-    edge = binary_dilation(line, np.ones((3, 3)))
+    line = maximum_filter(inside, 2 * width + 1)
+    edge = maximum_filter(line, 2 * -(-width // 2) + 1)
     drawn[edge & ~line] = EDGE
     drawn[line & ~inside] = colour
 

@@ -1,35 +1,24 @@
-"""The page: everything a run has shown, in one HTML file that needs nothing else."""
+"""The page: all that a run has shown, and how it becomes one file that needs nothing else."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bagclip import weights
 from bagclip.data.study import Box
 from bagclip.metrics import Estimate
-from bagclip.report.figures import HEIGHT, WIDTH, Interval, axis, curves, interval
-from bagclip.report.names import label, number
-from bagclip.report.overlay import extent, overlay
-from bagclip.report.save import colour_bar
+from bagclip.report.render import render
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, UInt8
 
-HEADLINES = ("text_to_image/R@10", "macro_auroc", "cnr_signed")
-"""The metrics that stand at the top of the page, where they are among the results."""
 
-LARGE, SMALL = 400, 220
-"""Pixels of the longer side of an image in the gallery and among the candidates of a search."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GroundingExample:
     """A phrase and its map on an image.
 
@@ -38,8 +27,8 @@ class GroundingExample:
         heat: a value for each of its pixels, NaN where unseen.
         sentence: the phrase.
         label: the finding it belongs to.
-        region: where it is truly seen, or None.
-        boxes: the same as boxes.
+        region: where it is truly seen, pixel by pixel; None if only boxes are known.
+        boxes: where it is truly seen, as boxes.
         cnr: signed contrast-to-noise ratio of the map.
         note: what else is to be said of it.
     """
@@ -54,7 +43,7 @@ class GroundingExample:
     note: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """What a search found: an image or a document, and the sentence that scored best in the pair.
 
@@ -75,7 +64,7 @@ class Candidate:
     relevant: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RetrievalExample:
     """A search and the first candidates found, best first.
 
@@ -94,7 +83,7 @@ class RetrievalExample:
     kind: Literal["text_to_image", "image_to_text"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Report:
     """All that the page shows; what is empty is left out.
 
@@ -107,7 +96,7 @@ class Report:
         reference: of the method.
         results: an estimate for each metric of each task.
         context: for each task, counts (whole numbers) and conventions (text) without which its numbers say little.
-        history: one entry an epoch, as `bagclip.report.curves` takes it.
+        history: one entry an epoch: "epoch", "loss", and under "val" a number for each validation metric.
         grounding: examples, failures among them.
         retrieval: examples of both directions.
         data: counts and descriptions of the data, with rows that were rejected.
@@ -146,112 +135,4 @@ def write_report(path: str | Path, report: Report) -> None:
         True
     """
     # A lone surrogate (from a file name, say) has no place in UTF-8; everything else has.
-    weights.write(Path(path), _render(report).encode("utf-8", errors="replace"))
-
-
-def _render(report: Report) -> str:
-    import jinja2
-
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("bagclip", "report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {"number": number, "jpeg": _jpeg, "shown": _shown}
-    tables = {task: _table(metrics) for task, metrics in report.results.items() if metrics}
-    rows = [row for groups in tables.values() for group in groups.values() for row in group]
-    context = {task: report.context.get(task, {}).items() for task in tables}
-    recipe = {
-        "Score": report.formula,
-        "Loss": report.loss,
-        "Equation": report.equation,
-        "Reference": report.reference,
-    }
-    return templates.get_template("report.html.j2").render(
-        report=report,
-        headlines=[row for name in HEADLINES for row in rows if row.name == name],
-        recipe={name: text for name, text in recipe.items() if text},
-        charts=curves(report.history),
-        size=(WIDTH, HEIGHT),
-        tables=tables,
-        counts={task: [(k, v) for k, v in items if not isinstance(v, str)] for task, items in context.items()},
-        conventions={task: [(k, v) for k, v in items if isinstance(v, str)] for task, items in context.items()},
-        grounding=[_ground(example) for example in report.grounding],
-        colours=_jpeg(colour_bar(12, 200)),
-        small=SMALL,
-    )
-
-
-class Row(NamedTuple):
-    """A line of a table: an estimate in words, and its place on an axis."""
-
-    name: str
-    words: str
-    group: str
-    value: str
-    low: str
-    high: str
-    chance: str
-    n: int
-    place: Interval
-    ends: tuple[str, str]
-
-
-def _table(metrics: Mapping[str, Estimate]) -> dict[str, list[Row]]:
-    """Lines of a table by their group; all metrics of one quantity lie on one axis."""
-    groups: dict[str, list[Row]] = {}
-    for name, estimate in metrics.items():
-        group, words, quantity = label(name)
-        ends = axis(x for other in metrics if label(other).quantity == quantity for x in _numbers(metrics[other]))
-        printed = (number(x, 1 if quantity.endswith("rank") else 3) for x in _numbers(estimate))
-        row = Row(name, words, group, *printed, estimate.n, interval(estimate, ends), (_short(ends[0]), _short(ends[1])))
-        groups.setdefault(group, []).append(row)
-    return groups
-
-
-def _numbers(estimate: Estimate) -> tuple[float, float, float, float]:
-    return estimate.value, estimate.low, estimate.high, estimate.chance
-
-
-def _jpeg(image: np.ndarray, longest: int = LARGE) -> str:
-    """An image as a data address, of at most so many pixels on its longer side."""
-    from PIL import Image
-
-    picture = Image.fromarray(image)
-    picture.thumbnail((longest, longest), Image.Resampling.LANCZOS)
-    file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=88, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-class Grounded(NamedTuple):
-    """A grounding example as it is shown: its pictures, and the ends of its colours."""
-
-    example: GroundingExample
-    original: str
-    drawn: str
-    low: str
-    high: str
-    hatched: bool
-
-
-def _ground(example: GroundingExample) -> Grounded:
-    drawn = overlay(
-        example.image,
-        example.heat,
-        region=example.region,
-        boxes=example.boxes,
-        scale=LARGE / max(example.image.shape[:2]),
-    )
-    ends = (number(x, 2) for x in extent(example.heat))
-    return Grounded(example, _jpeg(example.image), _jpeg(drawn), *ends, bool(np.isnan(example.heat).any()))
-
-
-def _short(x: float) -> str:
-    return f"{x:.6g}".replace("-", "−")
-
-
-def _shown(value: str | int) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
+    weights.write(Path(path), render(report).encode("utf-8", errors="replace"))
