@@ -44,18 +44,23 @@ def test_retrieval_equals_a_loop(model):
     assert chance == pytest.approx(np.mean(hits), abs=0.012)
 
 
-def test_classification_equals_scikit_learn(model):
-    result = evaluation.classification(model, STUDIES, prompts())
+@pytest.mark.parametrize("pool", ["mean", "max"])
+def test_classification_equals_scikit_learn(model, pool):
+    denials = {"nodule": ["No nodule.", "No mass or nodule."], "edema": ["No edema."]}
+    asked = {name: (affirming, denials.get(name, [])) for name, (affirming, _) in prompts().items()}
+    result = evaluation.classification(model, STUDIES, asked, pool=pool)
     images, _ = model.encode_studies(STUDIES)
+
+    def one_by_one(texts):
+        each = [model.score(images, model.encode_documents([[text]])).numpy()[:, 0] for text in texts]
+        return getattr(np, pool)(each, axis=0) if texts else 0.0
+
     areas = []
-    for name, (affirming, denying) in prompts().items():
+    for name, (affirming, denying) in asked.items():
         truth = [name in study.labels for study in STUDIES]
         if len(set(truth)) == 1:
             assert f"auroc/{name}" not in result.metrics
             continue
-        one_by_one = lambda texts: np.mean(  # noqa: E731
-            [model.score(images, model.encode_documents([[text]])).numpy()[:, 0] for text in texts], axis=0
-        )
         areas.append(roc_auc_score(truth, one_by_one(affirming) - one_by_one(denying)))
         estimate = result.metrics[f"auroc/{name}"]
         assert estimate.value == pytest.approx(areas[-1], abs=1e-6) and estimate.n == sum(truth)

@@ -51,9 +51,8 @@ def demo(
             observe=bar,
         )
     studies = source.split("test")
-    results = shared.evaluate(
-        model, studies, shared.TASKS, prompts=shared.prompts_for(source, studies, None, None), seed=seed
-    )
+    asked = shared.prompts_for(source, studies, None, None)
+    results = shared.evaluate(model, studies, shared.TASKS, prompts=asked, pool="max", seed=seed)
     shared.show(results)
     shared.write_results(out, results)
     page = shared.report(

@@ -27,6 +27,7 @@ def evaluate(
     masks: Masks = None,
     where: Where = [],
     prompts: Annotated[Path | None, typer.Option(help="YAML file: each class with its sentences.")] = None,
+    pool: Annotated[str, typer.Option(help='Pool the scores of a class\'s prompts by "mean" or "max".')] = "mean",
     attribute: Annotated[str | None, typer.Option(help="Classify by this column instead of the labels.")] = None,
     kinds: Annotated[list[str], typer.Option(help="Kinds of annotations to ground; all by default.")] = [],
     out: Annotated[Path | None, typer.Option(help="Folder for results.json and report.html; the run's.")] = None,
@@ -39,6 +40,8 @@ def evaluate(
     unknown = sorted({*on} - {*shared.TASKS})
     if unknown:
         raise ValueError(f"there is no task {unknown[0]!r}; there are {', '.join(shared.TASKS)}.")
+    if pool not in ("mean", "max"):
+        raise ValueError(f'--pool is "mean" or "max", not {pool!r}.')
     model = Model.from_pretrained(run)
     source = open_source(
         data,
@@ -56,6 +59,7 @@ def evaluate(
         studies,
         on,
         prompts=shared.prompts_for(source, studies, prompts, attribute),
+        pool="max" if pool == "max" else "mean",
         attribute=attribute,
         kinds=kinds or None,
         seed=seed,

@@ -17,7 +17,7 @@ import bagclip
 from bagclip import evaluation, methods, weights
 from bagclip.cli.source import Source
 from bagclip.data.study import Study
-from bagclip.evaluation import Prompts, Result
+from bagclip.evaluation import Pool, Prompts, Result
 from bagclip.model import Model
 from bagclip.report import Report, save_sheet, write_report
 from bagclip.report.gallery import grounding_examples, retrieval_examples
@@ -31,6 +31,7 @@ def evaluate(
     tasks: Sequence[str],
     *,
     prompts: Prompts,
+    pool: Pool = "mean",
     attribute: str | None = None,
     kinds: Sequence[str] | None = None,
     seed: int = 0,
@@ -38,7 +39,9 @@ def evaluate(
     """The results of these tasks, by task."""
     run = {
         "retrieval": lambda: evaluation.retrieval(model, studies, seed=seed),
-        "classification": lambda: evaluation.classification(model, studies, prompts, attribute=attribute, seed=seed),
+        "classification": lambda: evaluation.classification(
+            model, studies, prompts, pool=pool, attribute=attribute, seed=seed
+        ),
         "grounding": lambda: evaluation.grounding(model, studies, kinds=kinds, seed=seed),
     }
     return {task: run[task]() for task in tasks}

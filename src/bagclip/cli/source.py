@@ -76,7 +76,7 @@ def open_source(
         kept = {split: len(studies) for split, studies in drawn.items()}
         text = f"phantom studies of {size} px: {', '.join(f'{split} {n}' for split, n in kept.items())}"
         summary = {"source": "phantom", "size": size, "splits": kept}
-        facts = {"source": "phantom: drawn, not real", "pixels": f"{size} x {size}", **kept}
+        facts: dict[str, str | int] = {"source": "phantom: drawn, not real", "pixels": f"{size} x {size}", **kept}
         return Source(drawn, summary, text, facts, phantom_prompts())
     studies = pairs(Path(data), boxes=boxes, masks=masks, max_rejected=max_rejected)
     conditions: dict[str, list[str]] = {}

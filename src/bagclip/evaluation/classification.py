@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -17,23 +17,33 @@ from bagclip.model import Model
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
+Pool = Literal["mean", "max"]
+
 Prompts = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 """For each class the sentences that affirm it and those that deny it (which may be none)."""
 
 
 def classification(
-    model: Model, studies: Sequence[Study], prompts: Prompts, *, attribute: str | None = None, seed: int = 0
+    model: Model,
+    studies: Sequence[Study],
+    prompts: Prompts,
+    *,
+    pool: Pool = "mean",
+    attribute: str | None = None,
+    seed: int = 0,
 ) -> Result:
     """Area under the ROC curve of each class, asked for by prompts, and their mean.
 
-    The score of a class is the mean score of the image with its affirming prompts, each a document of one sentence,
-    less that of its denying prompts. Scores are averaged, not embeddings: a bag score is not linear in the sentence.
-    Chance is 0.5. Intervals: bootstrap over patients.
+    The score of a class is the mean or the highest score of the image with its affirming prompts, each a document of
+    one sentence, less that of its denying prompts. Scores are pooled, not embeddings: a bag score is not linear in the
+    sentence. Chance is 0.5. Intervals: bootstrap over patients.
 
     Args:
         model: scores the prompts.
         studies: to classify.
         prompts: the classes and their sentences.
+        pool: "mean" for paraphrases, as in MedCLIP (Wang et al., 2022); "max" for alternatives of which one need be
+            true, places say, as in GLoRIA (Huang et al., 2021).
         attribute: where a study's class stands, a column such as "view"; its labels when None.
         seed: of the bootstrap.
 
@@ -53,7 +63,7 @@ def classification(
             f"their {where} and at the names of the prompts."
         )
     positive = positive[:, [name in usable for name in prompts]]
-    scores = zero_shot(model, studies, {name: prompts[name] for name in usable})
+    scores = zero_shot(model, studies, {name: prompts[name] for name in usable}, pool)
     patients = [study.patient for study in studies]
     interval = metrics.bootstrap_weighted(
         lambda weights: metrics.macro_auroc_weighted(scores, positive, weights), patients, seed=seed
@@ -71,14 +81,16 @@ def classification(
         "studies": len(studies),
         "classes": len(usable),
         "patients": len(set(patients)),
-        "convention": "mean score of affirming prompts less that of denying prompts; n of a class is its positives",
+        "convention": f"{pool} score of affirming prompts less that of denying ones; n of a class is its positives",
     }
     if len(usable) < len(prompts):
         context["left out, of one kind only"] = ", ".join(sorted(set(prompts) - set(usable)))
     return Result("classification", measured, context)
 
 
-def zero_shot(model: Model, studies: Sequence[Study], prompts: Prompts) -> Float[np.ndarray, "studies classes"]:
+def zero_shot(
+    model: Model, studies: Sequence[Study], prompts: Prompts, pool: Pool = "mean"
+) -> Float[np.ndarray, "studies classes"]:
     """Score of each class for each study, by its prompts."""
     images, _ = model.encode_studies(studies)
     columns = []
@@ -87,13 +99,14 @@ def zero_shot(model: Model, studies: Sequence[Study], prompts: Prompts) -> Float
             raise ValueError(
                 f"class {name!r} has no affirming prompt; write at least one sentence that says it is there."
             )
-        column = _mean_score(model, images, affirming)
-        columns.append(column - _mean_score(model, images, denying) if denying else column)
+        column = _pooled(model, images, affirming, pool)
+        columns.append(column - _pooled(model, images, denying, pool) if denying else column)
     return np.stack(columns, axis=1)
 
 
-def _mean_score(model: Model, images: Bag, prompts: Sequence[str]) -> Float[np.ndarray, "studies"]:
-    return model.score(images, model.encode_documents([[prompt] for prompt in prompts])).mean(1).numpy()
+def _pooled(model: Model, images: Bag, prompts: Sequence[str], pool: Pool) -> Float[np.ndarray, "studies"]:
+    scores = model.score(images, model.encode_documents([[prompt] for prompt in prompts])).numpy()
+    return scores.mean(1) if pool == "mean" else scores.max(1)
 
 
 def _positive(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,8 @@ def grounding_examples(
                 heat=grounded.heat,
                 sentence=annotation.phrase,
                 label=annotation.label,
-                region=annotation.region(image.size),
+                # The boxes are drawn as boxes.
+                region=None if annotation.mask is None or annotation.boxes else annotation.mask.pixels(),
                 boxes=annotation.boxes,
                 cnr=grounded.metrics.cnr,
             )
@@ -59,7 +61,11 @@ def retrieval_examples(
     image_bags, document_bags = list(images.split(1)), list(documents.split(1))
     queries = np.random.default_rng(seed).permutation(len(studies))[:count].tolist()
     examples = []
-    for kind, matrix in (("text_to_image", scores.T), ("image_to_text", scores)):
+    directions: tuple[tuple[Literal["text_to_image", "image_to_text"], np.ndarray], ...] = (
+        ("text_to_image", scores.T),
+        ("image_to_text", scores),
+    )
+    for kind, matrix in directions:
         ranks = metrics.ranks(matrix, relevant)
         for query in queries:
             candidates = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bagclip.data.readers.phantom.cases import FINDINGS
-from bagclip.data.readers.phantom.reports import prompts
+from bagclip.data.readers.phantom.prompts import prompts
 from bagclip.data.readers.phantom.sequence import Phantom, phantom
 
 __all__ = ["FINDINGS", "Phantom", "phantom", "prompts"]

@@ -175,57 +175,6 @@ NORMAL = (
     ("clear lungs.", "normal heart size.", "no bony abnormality."),
 )
 
-PROMPTS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "cardiomegaly": (
-        ("Cardiomegaly.", "The heart is enlarged.", "Enlarged cardiac silhouette."),
-        ("No cardiomegaly.", "Heart size is normal.", "The cardiac silhouette is not enlarged."),
-    ),
-    "edema": (
-        ("Pulmonary edema.", "Bilateral perihilar haze consistent with edema.", "Pulmonary vascular congestion."),
-        ("No pulmonary edema.", "No pulmonary vascular congestion.", "The lungs are clear."),
-    ),
-    "pleural effusion": (
-        ("Pleural effusion.", "There is a pleural effusion.", "Pleural fluid."),
-        ("No pleural effusion.", "There is no pleural effusion.", "No pleural effusion or pneumothorax."),
-    ),
-    "pneumothorax": (
-        ("Pneumothorax.", "There is a pneumothorax.", "A pleural line is visible, consistent with a pneumothorax."),
-        ("No pneumothorax.", "There is no pneumothorax.", "No pleural effusion or pneumothorax."),
-    ),
-    "consolidation": (
-        ("Consolidation.", "Airspace opacity concerning for pneumonia.", "Airspace disease."),
-        ("No focal consolidation.", "No focal airspace opacity.", "The lungs are clear."),
-    ),
-    "atelectasis": (
-        ("Atelectasis.", "Linear opacity consistent with atelectasis.", "Subsegmental volume loss."),
-        ("No atelectasis.", "The lungs are well expanded and clear.", "The lungs are clear."),
-    ),
-    "mass": (
-        ("Mass.", "There is a mass in the lung.", "Mass-like opacity suspicious for malignancy."),
-        ("No suspicious nodule or mass.", "No pulmonary nodule or mass.", "The lungs are clear."),
-    ),
-    "nodule": (
-        ("Pulmonary nodule.", "There is a lung nodule.", "A small nodular opacity."),
-        ("No suspicious nodule or mass.", "No pulmonary nodule or mass.", "The lungs are clear."),
-    ),
-    "rib fracture": (
-        ("Rib fracture.", "There is a rib fracture.", "Fractured rib."),
-        ("No displaced rib fracture.", "No acute rib fracture.", "No acute osseous abnormality."),
-    ),
-    "endotracheal tube": (
-        ("Endotracheal tube.", "The patient is intubated.", "ET tube in satisfactory position."),
-        ("The patient is not intubated.", "No indwelling lines or tubes.", "No support devices."),
-    ),
-    "central venous catheter": (
-        ("Central venous catheter.", "A central line is in place.", "Subclavian or internal jugular catheter."),
-        ("No central venous catheter.", "No central line.", "No indwelling lines or tubes."),
-    ),
-    "pacemaker": (
-        ("Pacemaker.", "A cardiac pacemaker is in place.", "Pacing device over the chest."),
-        ("No pacemaker.", "No support devices.", "No indwelling lines or tubes."),
-    ),
-}
-
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 # 8, 11 and 18 begin with a vowel when read aloud.
 _BEFORE_VOWEL = re.compile(r"\b([Aa]) (?=[aeio]|8[. ]|11 |18 )")
@@ -261,14 +210,3 @@ def write(rng: np.random.Generator, findings: Sequence[Finding]) -> list[Line]:
 
 def _some(rng: np.random.Generator, templates: Sequence[str], wanted: bool) -> list[Line]:
     return [(phrase(rng, pick(rng, templates)), None)] if wanted else []
-
-
-def prompts() -> dict[str, tuple[list[str], list[str]]]:
-    """For each finding, sentences that say it is there and sentences that say it is not: zero-shot classification.
-
-    Example:
-        >>> positive, negative = prompts()["pleural effusion"]
-        >>> positive[1], negative[1]
-        ('There is a pleural effusion.', 'There is no pleural effusion.')
-    """
-    return {name: (list(positive), list(negative)) for name, (positive, negative) in PROMPTS.items()}
