@@ -14,18 +14,17 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def blocks(language):
-    return [
-        pytest.param(block, id=f"{page.name}-{i}")
-        for page in PAGES
-        for i, block in enumerate(re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL))
-    ]
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_of_the_pages_runs(code, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_python_of_the_pages_runs(page, tmp_path, monkeypatch):
+    """Block after block: a later one may use what an earlier one made."""
     monkeypatch.chdir(tmp_path)
-    exec(compile(code, "page", "exec"), {"__name__": "__main__"})
+    names = {"__name__": "__main__"}
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -40,10 +39,7 @@ def test_commands_of_the_pages_exist():
 
     group = typer.main.get_command(app)
     lines = [
-        line
-        for page in PAGES
-        for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-        for line in block.replace("\\\n", " ").splitlines()
+        line for page in PAGES for block in blocks(page, "console") for line in block.replace("\\\n", " ").splitlines()
     ]
     commands = [line.split() for line in lines if re.match(r"^\$ (\.venv/bin/)?bagclip ", line)]
     assert commands

@@ -107,6 +107,23 @@ def test_the_best_epoch_by_validation_is_kept(uninterrupted):
     assert validate(model, VAL) == progress.history[progress.best_epoch - 1]["val"]
 
 
+@pytest.mark.parametrize("pretrained_lr", [0.0, 1e-4])
+def test_weights_that_an_encoder_came_with_have_a_learning_rate_of_their_own(tmp_path, pretrained_lr):
+    class Known(Text):
+        def pretrained(self):
+            return list(self.tokens.parameters())
+
+    torch.manual_seed(0)
+    model = Model(ConvNet(dim=16, size=64, width=4), Known(dim=16, width=16, layers=1), methods.lse())
+    before = {name: tensor.clone() for name, tensor in weights.tensors(model).items()}
+    train(model, STUDIES[:16], TrainConfig(epochs=1, batch_size=8, pretrained_lr=pretrained_lr, warmup=0), out=tmp_path)
+    moved = {name: float((weights.tensors(model)[name] - before[name]).abs().max()) for name in before}
+    tokens = moved["text_encoder.tokens.weight"]
+    # AdamW moves a weight by about its learning rate a step.
+    assert tokens == 0 if pretrained_lr == 0 else 0 < tokens < 4 * pretrained_lr
+    assert moved["image_encoder.project.weight"] > 5e-4
+
+
 def test_training_stops_when_validation_no_longer_improves(tmp_path):
     config = TrainConfig(epochs=50, batch_size=8, lr=1e-12, patience=2)
     progress = train(fresh(), STUDIES[:8], config, out=tmp_path, val=VAL)

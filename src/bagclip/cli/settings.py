@@ -52,12 +52,12 @@ def build_model(
     image_encoder: ImageEncoder = (
         _call(ConvNet, "image", settings, dim=dim)
         if image == "convnet"
-        else _call(TransformersImage, "image", settings, name=image, dim=dim)
+        else _call(TransformersImage, "image", settings, model=image, dim=dim)
     )
     text_encoder: TextEncoder = (
         _call(Text, "text", settings, dim=dim)
         if text == "text"
-        else _call(TransformersText, "text", settings, name=text, dim=dim)
+        else _call(TransformersText, "text", settings, model=text, dim=dim)
     )
     model = Model(image_encoder, text_encoder, methods.build(method, dim, **settings["method"]))
     return model, _call(TrainConfig, "train", settings)

@@ -41,13 +41,13 @@ class Augment:
         True
     """
 
-    rotation: float = 8.0
-    shift: float = 0.06
-    zoom: float = 0.1
-    brightness: float = 0.08
-    contrast: float = 0.2
-    gamma: float = 0.2
-    noise: float = 0.03
+    rotation: float = 3.0
+    shift: float = 0.03
+    zoom: float = 0.05
+    brightness: float = 0.04
+    contrast: float = 0.1
+    gamma: float = 0.1
+    noise: float = 0.01
 
     def __call__(
         self, pixels: Float[Tensor, "images channels height width"], names: Sequence[str], *, seed: int, epoch: int

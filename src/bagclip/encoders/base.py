@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import logging
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +17,8 @@ from bagclip.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64
+
+log = logging.getLogger("bagclip")
 
 Pooling = Literal["mean", "cls"]
 
@@ -33,6 +35,10 @@ class Encoder(nn.Module, ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         Encoder.classes[cls.__name__] = cls
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """The weights that were learned before, elsewhere; training treats them with more care than fresh ones."""
+        return []
 
     @abstractmethod
     def config(self) -> dict[str, Any]:
@@ -103,12 +109,13 @@ class TextEncoder(Encoder):
         lengths = torch.tensor([len(document) for document in documents])
         return Bag(vectors[torch.tensor(rows, device=vectors.device)], lengths)
 
-    def _count_truncated(self, sentence: str, max_tokens: int) -> None:
+    def _count_truncated(self, max_tokens: int) -> None:
+        # The sentence itself is not told: logs hold nothing that somebody wrote about a patient.
         if not self.truncated:
-            warnings.warn(
-                f"a sentence has more than {max_tokens} tokens and only its beginning is read: {sentence[:80]!r}; "
-                f"raise max_tokens or split such sentences. Later ones are counted in .truncated without a warning.",
-                stacklevel=2,
+            log.warning(
+                "a sentence has more than %d tokens and only its beginning is read; raise max_tokens or split such "
+                "sentences. Later ones are counted in .truncated.",
+                max_tokens,
             )
         self.truncated += 1
 

@@ -82,9 +82,9 @@ class Text(TextEncoder):
     def encode(self, sentences: Sequence[str]) -> Float[Tensor, "sentences dim"]:
         """One vector a sentence."""
         encodings = self._fitted().encode_batch(list(sentences))
-        for sentence, encoding in zip(sentences, encodings, strict=True):
+        for encoding in encodings:
             if encoding.overflowing:
-                self._count_truncated(sentence, self.max_tokens)
+                self._count_truncated(self.max_tokens)
         tokens = [encoding.ids for encoding in encodings]
         return encode_by_length(tokens, self._encode_tokens, 0, self.tokens.weight.device)
 

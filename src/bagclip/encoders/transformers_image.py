@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bagclip.encoders.base import ImageEncoder
 from bagclip.encoders.hub import Source, load_model, plain_config, projection
@@ -56,6 +56,7 @@ class TransformersImage(ImageEncoder):
     ) -> None:
         super().__init__()
         self.model = load_model(model, pretrained)
+        self._pretrained = pretrained and not isinstance(model, Mapping)
         config = self.model.config
         if hasattr(config, "vision_config"):
             raise ValueError(f"a {config.model_type!r} model reads more than images; give a model of images alone.")
@@ -82,6 +83,10 @@ class TransformersImage(ImageEncoder):
         options = {"interpolate_pos_encoding": True} if stretchable and size != trained else {}
         states = self.model(pixel_values=self.preprocess.normalise(pixels), **options).last_hidden_state
         return self.project(_grid(states, size, self.model.config, self.width))
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """The model's weights, unless they are fresh."""
+        return list(self.model.parameters()) if self._pretrained else []
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, with the model's configuration for its name."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from bagclip.encoders.base import Pooling, TextEncoder, encode_by_length, pool
 from bagclip.encoders.hub import Source, load_model, load_tokenizer, plain_config, projection
@@ -45,6 +45,7 @@ class TransformersText(TextEncoder):
     ) -> None:
         super().__init__()
         self.model = load_model(model, pretrained)
+        self._pretrained = pretrained and not isinstance(model, Mapping)
         self.tokenizer = None if isinstance(model, Mapping) else _usable(load_tokenizer(model), pooling)
         longest = getattr(self.model.config, "max_position_embeddings", max_tokens)
         if max_tokens > longest:
@@ -63,7 +64,7 @@ class TransformersText(TextEncoder):
         tokens = self.tokenizer(list(sentences), verbose=False)["input_ids"]
         for i, ids in enumerate(tokens):
             if len(ids) > self.max_tokens:
-                self._count_truncated(sentences[i], self.max_tokens)
+                self._count_truncated(self.max_tokens)
                 tokens[i] = self.tokenizer(sentences[i], truncation=True, max_length=self.max_tokens)["input_ids"]
         return encode_by_length(tokens, self._pool_tokens, self.tokenizer.pad_token_id or 0, self.model.device)
 
@@ -72,6 +73,10 @@ class TransformersText(TextEncoder):
     ) -> Float[Tensor, "sentences width"]:
         states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return pool(states, mask, self.pooling)
+
+    def pretrained(self) -> list[nn.Parameter]:
+        """The model's weights, unless they are fresh."""
+        return list(self.model.parameters()) if self._pretrained else []
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, with the model's configuration for its name."""

@@ -15,6 +15,7 @@ class TrainConfig:
         epochs: passes over the studies.
         batch_size: pairs in a batch, each of which is contrasted with all others.
         lr: highest learning rate, reached after the warm-up; then it falls to 0 along a cosine.
+        pretrained_lr: the same for weights that an encoder came with; 0 leaves them as they are.
         weight_decay: of AdamW, on matrices only.
         warmup: share of all steps in which the learning rate rises.
         clip: largest norm of the gradient.
@@ -37,6 +38,7 @@ class TrainConfig:
     epochs: int = 20
     batch_size: int = 128
     lr: float = 1e-3
+    pretrained_lr: float = 3e-5
     weight_decay: float = 0.05
     warmup: float = 0.1
     clip: float = 1.0
@@ -56,7 +58,7 @@ class TrainConfig:
         for name in ("lr", "clip", "save_every"):
             if not (_is_number(value := getattr(self, name)) and value > 0):
                 raise ValueError(f"{name} must be a positive number, got {value!r}.")
-        for name in ("weight_decay", "memory"):
+        for name in ("pretrained_lr", "weight_decay", "memory"):
             if not (_is_number(value := getattr(self, name)) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value!r}.")
         if not (_is_number(self.warmup) and 0 <= self.warmup <= 1):

@@ -19,6 +19,7 @@ from bagclip import metrics, weights
 from bagclip.data.augment import Augment
 from bagclip.data.batches import Batch, Loader, same
 from bagclip.data.study import Study
+from bagclip.losses import InfoNCE
 from bagclip.model import Model
 from bagclip.training import checkpoint
 from bagclip.training.checkpoint import Progress
@@ -201,7 +202,7 @@ class _Run:
 
     def _step(self, batch: Batch, step: int) -> float:
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * _schedule(step, self.steps, self.config.warmup)
+            group["lr"] = group["highest"] * _schedule(step, self.steps, self.config.warmup)
         # Dropout depends on the step alone, so that a resumed run needs no random state.
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0]))
         device = self.accelerator.device
@@ -227,6 +228,7 @@ class _Run:
             "epoch": progress.epoch + 1,
             "loss": progress.loss / self.batches,
             "lr": self.optimizer.param_groups[0]["lr"],
+            "temperature": self._temperatures(),
         }
         value = float(progress.epoch)
         if self.val is not None:
@@ -244,6 +246,10 @@ class _Run:
         shown = "".join(f", {name} {entry['val'][name]:.3f}" for name in SELECT_BY) if self.val is not None else ""
         log.info("epoch %d of %d: loss %.3f%s", progress.epoch, self.config.epochs, entry["loss"], shown)
 
+    def _temperatures(self) -> list[float]:
+        """Where the temperatures of the losses are now."""
+        return [1 / m.sharpness.item() for m in self.model.method.loss.modules() if isinstance(m, InfoNCE)]
+
     def _stalled(self, progress: Progress) -> bool:
         patience = self.config.patience
         return self.val is not None and patience is not None and progress.epoch - progress.best_epoch >= patience
@@ -254,11 +260,23 @@ class _Run:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weight decay for matrices; none for biases, norms and temperatures, which have no reason to be small."""
-        learned = [p for p in self.model.parameters() if p.requires_grad]
-        return [
-            {"params": [p for p in learned if p.ndim > 1], "weight_decay": self.config.weight_decay},
-            {"params": [p for p in learned if p.ndim <= 1], "weight_decay": 0.0},
-        ]
+        pretrained = {
+            id(p) for encoder in (self.model.image_encoder, self.model.text_encoder) for p in encoder.pretrained()
+        }
+        groups = []
+        for parameters, highest in (
+            ([p for p in self.model.parameters() if id(p) not in pretrained], self.config.lr),
+            ([p for p in self.model.parameters() if id(p) in pretrained], self.config.pretrained_lr),
+        ):
+            for parameter in parameters if highest == 0 else []:
+                parameter.requires_grad_(False)
+            learned = [p for p in parameters if p.requires_grad]
+            matrices, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
+            groups += [
+                {"params": matrices, "weight_decay": self.config.weight_decay, "highest": highest},
+                {"params": others, "weight_decay": 0.0, "highest": highest},
+            ]
+        return [group for group in groups if group["params"]]
 
     def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while True:
