@@ -69,7 +69,7 @@ def maxsim() -> Method:
     return Method(_local(Max()), name="maxsim")
 
 
-def lse(sharpness: float = 5.0) -> Method:
+def lse(sharpness: float = 10.0) -> Method:
     """Local score: log-sum-exp over regions, mean over sentences.
 
     Equation:
@@ -102,7 +102,7 @@ def nl(dim: int = 128, temperature: float | None = 0.05) -> Method:
 
 def lse_nl(
     dim: int = 128,
-    sharpness: float = 5.0,
+    sharpness: float = 10.0,
     temperature: float | None = 0.05,
     combine: Literal["losses", "scores"] = "losses",
 ) -> Method:

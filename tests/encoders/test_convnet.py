@@ -25,7 +25,7 @@ def pixels(images: int, channels: int = 1, height: int = 96, width: int = 96) ->
     return torch.rand(images, channels, height, width, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8, 16])
+@pytest.mark.parametrize("stride", [4, 8, 16])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_grid_follows_the_input(stride: int, channels: int) -> None:
     encoder = trained(stride=stride, channels=channels, width=4)
@@ -47,8 +47,8 @@ def test_a_region_sees_its_own_neighbourhood() -> None:
     assert images.grad is not None
     for seen, cell in zip(images.grad[0, 0].nonzero(as_tuple=True), (5, 7), strict=True):
         first, end = seen.min().item(), seen.max().item() + 1
-        assert (first + end) / 2 == 8 * cell + 4  # centred on the region
-        assert 8 < end - first <= 56
+        assert abs((first + end) / 2 - (8 * cell + 4)) <= 0.5  # centred on the region
+        assert 8 < end - first <= 32
 
 
 def test_a_region_knows_its_side() -> None:
@@ -89,6 +89,8 @@ def test_rebuilt_from_its_config_it_encodes_the_same(tmp_path: Path) -> None:
 def test_sizes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="power of two"):
         ConvNet(stride=6)
+    with pytest.raises(ValueError, match="power of two from 4 on"):
+        ConvNet(stride=2)
     with pytest.raises(ValueError, match="100 x 100; both must be multiples of the stride, 8"):
         ConvNet(size=100)
     with pytest.raises(ValueError, match="96 x 92; both must be multiples"):

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 class ConvNet(ImageEncoder):
     """A small ResNet (He et al., 2016) that knows where it looks (CoordConv: Liu et al., 2018).
 
-    A region sees little more than its neighbours, so its feature describes that place; as reports name the side and
-    the zone of what they describe, the coordinates of a region are an input beside its pixels. With the defaults it
-    makes a 12 x 12 grid and costs about {COST} million multiply-adds an image.
+    A region sees little more than its neighbours (31 pixels by default), so its feature describes that place, and the
+    map of a sentence stays where the sentence is seen: where every region sees nearly all of the image, any of them can
+    answer. As reports name side and zone, the coordinates of a region are an input beside its pixels. With the defaults
+    it makes a 12 x 12 grid and costs about 69 million multiply-adds an image.
 
     Args:
         dim: size of a region's feature.
         size: height and width of the input; any multiple of the stride works at run time.
         channels: 1 (gray) or 3 (RGB).
         width: channels after the first convolution; they double with every halving of the resolution.
-        stride: input pixels to one region, a power of two from 2 on.
-        depth: residual blocks at the resolution of the regions.
+        stride: input pixels to one region, a power of two from 4 on.
+        depth: residual blocks before the last halving; each lets a region see two regions' widths more.
         preprocess: how inputs are made, instead of ``size`` and ``channels``.
 
     Example:
@@ -50,16 +51,22 @@ class ConvNet(ImageEncoder):
         preprocess: Preprocess | None = None,
     ) -> None:
         super().__init__()
-        if stride < 2 or stride & (stride - 1):
-            raise ValueError(f"stride must be a power of two from 2 on, got {stride}.")
+        if stride < 4 or stride & (stride - 1):
+            raise ValueError(f"stride must be a power of two from 4 on, got {stride}.")
         self.dim, self.width, self.stride, self.depth = dim, width, stride, depth
         self.preprocess = preprocess or Preprocess(size=(size, size), channels=channels)
         self._check_size(*self.preprocess.size)
 
-        widths = [self.preprocess.channels] + [width * 2**i for i in range(stride.bit_length() - 1)]
-        self.stem = nn.Sequential(*(_halving(a, b) for a, b in pairwise(widths)))
+        halvings = stride.bit_length() - 1
+        widths = [self.preprocess.channels] + [width * 2**i for i in range(halvings)]
+        steps = [_halving(*pair, last=i == halvings) for i, pair in enumerate(pairwise(widths), start=1)]
+        self.stem = nn.Sequential(*steps[:-1])
+        self.blocks = nn.Sequential(*(_Residual(widths[-2]) for _ in range(depth)))
+        self.last = steps[-1]
         self.place = nn.Conv2d(2, widths[-1], 1, bias=False)
-        self.blocks = nn.Sequential(*(_Residual(widths[-1]) for _ in range(depth)))
+        self.mix = nn.Sequential(
+            nn.Conv2d(widths[-1], widths[-1], 1, bias=False), nn.BatchNorm2d(widths[-1]), nn.ReLU()
+        )
         self.project = nn.Conv2d(widths[-1], dim, 1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -71,9 +78,9 @@ class ConvNet(ImageEncoder):
     ) -> Float[Tensor, "images rows columns dim"]:
         """Regions of pixels in [0, 1]."""
         self._check_size(*pixels.shape[2:])
-        features = self.stem(self.preprocess.normalise(pixels))
-        features = features + self.place(_coordinates(features))
-        return self.project(self.blocks(features)).permute(0, 2, 3, 1)
+        features = self.last(self.blocks(self.stem(self.preprocess.normalise(pixels))))
+        mixed = self.mix(features + self.place(_coordinates(features)))
+        return self.project(mixed).permute(0, 2, 3, 1)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -102,10 +109,14 @@ class _Residual(nn.Module):
         return F.relu(features + self.second(F.relu(self.first(features))))
 
 
-def _halving(inputs: int, outputs: int) -> nn.Sequential:
-    # An even kernel, so that a cell is centred on what it sees; the usual 3 x 3 shifts maps by half a cell.
+def _halving(inputs: int, outputs: int, last: bool) -> nn.Sequential:
+    # Each 3 x 3 of stride 2 shifts what a cell sees by half a cell of its input, to the side of its padding. The last
+    # one pads the other side, which makes up for all before it: cells are centred to half a pixel.
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+        nn.ZeroPad2d((0, 1, 0, 1) if last else (1, 0, 1, 0)),
+        nn.Conv2d(inputs, outputs, 3, stride=2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
     )
 
 
