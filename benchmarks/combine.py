@@ -44,7 +44,7 @@ def measure(variant: str, seed: int, folder: Path, quick: bool) -> dict[str, flo
     model = bc.Model(
         bc.encoders.ConvNet(dim, size=64, width=24), bc.encoders.Text(dim, width=96, layers=1), VARIANTS[variant](dim)
     )
-    config = bc.TrainConfig(epochs=1 if quick else 4, batch_size=32, lr=3e-3, augment=False, seed=seed)
+    config = bc.TrainConfig(epochs=1 if quick else 4, batch_size=48, lr=2e-3, augment=False, seed=seed)
     bc.train(model, bc.data.phantom(studies, seed=1, size=64), config, out=folder, resume="auto")
     test = bc.data.phantom(64 if quick else 500, seed=2, size=64)
     results = [

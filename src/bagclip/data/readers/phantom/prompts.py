@@ -20,7 +20,7 @@ BANK: dict[str, list[str]] = {
     + [f"There is moderate airspace opacity in the {zone} concerning for pneumonia." for zone in ZONES],
     "atelectasis": [f"Moderate linear atelectasis at the {zone}." for zone in ZONES],
     "mass": [f"4.0 cm mass in the {zone}." for zone in ZONES],
-    "nodule": [f"1.2 cm nodule in the {zone}." for zone in ZONES],
+    "nodule": [f"2.0 cm solid nodule in the {zone}." for zone in ZONES],
     "rib fracture": [
         f"Acute fracture of the {side} {rib} rib." for side in SIDES for rib in ("fifth", "sixth", "seventh")
     ],

@@ -197,7 +197,7 @@ def write(rng: np.random.Generator, findings: Sequence[Finding]) -> list[Line]:
     lines: list[Line] = [
         (phrase(rng, pick(rng, POSITIVE[finding.template]), finding.words), k) for k, finding in enumerate(findings)
     ]
-    wanted, denied = 1 + int(3 * rng.random()), {finding.name for finding in findings}
+    wanted, denied = int(3 * rng.random()), {finding.name for finding in findings}
     for k in rng.permutation(len(NEGATIVE)):
         text, names = NEGATIVE[k]
         if wanted and not names & denied:
@@ -205,7 +205,7 @@ def write(rng: np.random.Generator, findings: Sequence[Finding]) -> list[Line]:
             denied |= names
             lines.append((phrase(rng, text), None))
     shuffled = [lines[k] for k in rng.permutation(len(lines))]
-    return _some(rng, BEFORE, rng.random() < 0.35) + shuffled + _some(rng, AFTER, rng.random() < 0.35)
+    return _some(rng, BEFORE, rng.random() < 0.25) + shuffled + _some(rng, AFTER, rng.random() < 0.25)
 
 
 def _some(rng: np.random.Generator, templates: Sequence[str], wanted: bool) -> list[Line]:

@@ -36,7 +36,7 @@ class EndotrachealTube(Device):
     """A tube in the windpipe; its tip should lie some centimetres above the carina."""
 
     name: ClassVar[str] = "endotracheal tube"
-    brightness: ClassVar[float] = 0.3
+    brightness: ClassVar[float] = 0.5
     above_carina: float
     bend: float
 
@@ -45,11 +45,19 @@ class EndotrachealTube(Device):
         """With its tip 2 to 7 cm above the carina."""
         return cls(round(between(rng, 2, 7), 1), between(rng, -0.006, 0.006))
 
-    def parts(self, view: View) -> list[Field]:
-        """A line down the midline."""
+    def _middle(self, view: View) -> Field:
         tip = CARINA - self.above_carina / WIDTH_CM
-        line = curve([(self.bend, -0.1), (-self.bend, 0.08), (self.bend, tip)], 3)
-        return [soft(stroke(view.u, view.v, line) + view.thick(0.0075), view.edge)]
+        return stroke(view.u, view.v, curve([(self.bend, -0.1), (-self.bend, 0.08), (self.bend, tip)], 3))
+
+    def parts(self, view: View) -> list[Field]:
+        """A tube down the midline."""
+        return [soft(self._middle(view) + view.thick(0.016), view.edge)]
+
+    def paint(self, view: View, layers: Layers) -> None:
+        """A bright stripe in a tube full of air, so that it shows on the spine too."""
+        (tube,) = self.parts(view)
+        layers.tissue -= 0.35 * tube
+        layers.tissue += self.brightness * soft(self._middle(view) + view.thick(0.005), view.edge)
 
     @property
     def words(self) -> dict[str, str]:

@@ -47,7 +47,7 @@ class Fracture(Finding):
         slope = (drop * n / math.sqrt(1 - n * n) - 0.035) / (p.lateral(v) + 0.012)
         cos = 1 / math.sqrt(1 + slope * slope)
         along, across = du * cos + dv * slope * cos, dv * cos - du * slope * cos
-        return along, across, soft(0.028 - np.sqrt(du * du + dv * dv), view.edge)
+        return along, across, soft(0.030 - np.sqrt(du * du + dv * dv), view.edge)
 
     def parts(self, view: View) -> list[Field]:
         """A disc around the break."""
@@ -58,15 +58,15 @@ class Fracture(Finding):
         along, across, disc = self._local(view)
         half = 0.17 * view.patient.ribs[1]
         if self.healed:
-            knob = soft(1 - np.sqrt((along * (1 / 0.022)) ** 2 + (across * (1 / (1.3 * half))) ** 2), 0.35)
-            layers.tissue += 0.20 * knob * disc
+            knob = soft(1 - np.sqrt((along * (1 / 0.026)) ** 2 + (across * (1 / (1.5 * half))) ** 2), 0.35)
+            layers.tissue += 0.36 * knob * disc
             return
         # The outer end has slipped down, the inner one up; both are bright where they overlap other bone.
-        step = np.where(along > 0, np.float32(0.55 * half), np.float32(-0.55 * half))
+        step = np.where(along > 0, np.float32(0.9 * half), np.float32(-0.9 * half))
         ends = soft(half - np.abs(across - step), view.edge) * disc
-        gap = soft(view.at_least(0.0045) - np.abs(along), view.edge) * soft(1.6 * half - np.abs(across), view.edge)
-        layers.tissue += 0.20 * ends * (1 - gap)
-        layers.tissue -= 0.16 * gap * disc
+        gap = soft(view.at_least(0.006) - np.abs(along), view.edge) * soft(1.6 * half - np.abs(across), view.edge)
+        layers.tissue += 0.34 * ends * (1 - gap)
+        layers.tissue -= 0.30 * gap * disc
 
     @property
     def words(self) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Nodule(Finding):
             others = sorted(chest.free - {claimed})
             cells += [others[k] for k in rng.permutation(len(others))[:5]]
         # With several, the first is the largest: reports name its size.
-        largest = between(rng, 0.8, 2.0)
+        largest = between(rng, 1.0, 2.9)
         spots = []
         for k, (s, z) in enumerate(cells):
             cm = largest if k == 0 else largest * between(rng, 0.55, 0.95)
@@ -49,7 +49,7 @@ class Nodule(Finding):
             spots.append(
                 (chest.patient.visible(s, z, radius + 0.012, float(rng.random()), float(rng.random())), radius)
             )
-        return cls(side, zone, tuple(spots), len(spots) == 1 and rng.random() < 0.3, between(rng, 0.6, 0.9))
+        return cls(side, zone, tuple(spots), len(spots) == 1 and rng.random() < 0.3, between(rng, 0.75, 1.0))
 
     def parts(self, view: View) -> list[Field]:
         """A disc a nodule."""
@@ -72,7 +72,7 @@ class Nodule(Finding):
         return {
             "size": measure(self.spots[0][1]),
             "place": place((self.side,), self.zone),
-            "small": "tiny" if cm < 1.2 else "small",
+            "small": "tiny" if cm < 1.5 else "small",
             "character": "calcified" if self.calcified else "[noncalcified|solid|round]",
         }
 
