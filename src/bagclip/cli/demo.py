@@ -25,7 +25,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run; goes on with what it holds.")] = Path("runs/demo"),
     method: Annotated[str, typer.Option(help="Name of a method; `bagclip methods` lists them.")] = "lse_nl",
     seed: Annotated[int, typer.Option(help="Of the weights and the training.")] = 0,
-    epochs: Annotated[int, typer.Option(help="Passes over the studies.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Passes over the studies.")] = 9,
     limit: Limit = None,
 ) -> None:
     """Draw studies, train, evaluate the three tasks and write a report."""

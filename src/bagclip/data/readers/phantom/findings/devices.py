@@ -36,7 +36,7 @@ class EndotrachealTube(Device):
     """A tube in the windpipe; its tip should lie some centimetres above the carina."""
 
     name: ClassVar[str] = "endotracheal tube"
-    brightness: ClassVar[float] = 0.5
+    brightness: ClassVar[float] = 0.9
     above_carina: float
     bend: float
 
@@ -51,13 +51,13 @@ class EndotrachealTube(Device):
 
     def parts(self, view: View) -> list[Field]:
         """A tube down the midline."""
-        return [soft(self._middle(view) + view.thick(0.016), view.edge)]
+        return [soft(self._middle(view) + view.thick(0.018), view.edge)]
 
     def paint(self, view: View, layers: Layers) -> None:
         """A bright stripe in a tube full of air, so that it shows on the spine too."""
         (tube,) = self.parts(view)
-        layers.tissue -= 0.35 * tube
-        layers.tissue += self.brightness * soft(self._middle(view) + view.thick(0.005), view.edge)
+        layers.tissue -= 0.3 * tube
+        layers.tissue += self.brightness * soft(self._middle(view) + view.thick(0.009), view.edge)
 
     @property
     def words(self) -> dict[str, str]:
