@@ -1,4 +1,8 @@
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -27,7 +31,6 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, fails_at, err
     if fails_at == "write":
         # A file-size limit stands for the full disk: the write itself fails, part of the way through.
         import resource
-        import signal
 
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -42,6 +45,31 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, fails_at, err
         with pytest.raises(type(error)):
             weights.save(path, {"a": torch.ones(2)})
     assert path.read_bytes() == before and os.listdir(tmp_path) == ["w.safetensors"]
+
+
+def test_a_process_killed_while_it_saves_leaves_a_readable_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    code = (
+        "import pathlib, torch; from bagclip import weights; print('ready', flush=True)\n"
+        "i = 0\n"
+        "while True:\n"
+        "    i += 1; weights.save(pathlib.Path({!r}), {{'a': torch.full((500_000,), float(i))}}, {{'i': str(i)}})\n"
+    )
+    last = 0
+    for delay in (0.02, 0.05, 0.11, 0.17):
+        process = subprocess.Popen([sys.executable, "-c", code.format(str(path))], stdout=subprocess.PIPE)
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        while not path.exists():
+            time.sleep(0.01)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        loaded, metadata = weights.load(path)
+        assert (loaded["a"] == float(metadata["i"])).all()
+        last = max(last, int(metadata["i"]))
+    assert last > 1
+    weights.save(path, {"a": torch.zeros(1)})
+    assert os.listdir(tmp_path) == ["w.safetensors"]
 
 
 def test_damage_and_absence_are_sentences(tmp_path):

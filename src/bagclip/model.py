@@ -215,7 +215,8 @@ def _folder(name: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"]))
     except Exception as error:
-        raise FileNotFoundError(f"{name} is neither a folder here nor a model that the hub gave: {error}") from error
+        reason = str(error).splitlines()[0]
+        raise FileNotFoundError(f"{name} is neither a folder here nor a model that the hub gave: {reason}") from error
 
 
 class _evaluating:

@@ -56,7 +56,7 @@ def write(path: Path, content: bytes) -> None:
         OSError: if it cannot be written; an older file of that name is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    unfinished = path.with_name(f".{path.name}.unfinished")
     try:
         with open(unfinished, "wb") as file:
             file.write(content)

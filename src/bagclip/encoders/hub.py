@@ -25,10 +25,19 @@ _CONVERT = (
 
 
 def load_config(source: Source) -> PretrainedConfig:
-    """The configuration of a hub name, a folder or a plain dict."""
+    """The configuration of a hub name, a folder or a plain dict.
+
+    Raises:
+        OSError: if there is no such folder and the hub gave no such model.
+        ValueError: if it is of a type that transformers does not have.
+    """
     from transformers import CONFIG_MAPPING, PretrainedConfig
 
-    values = dict(source) if isinstance(source, Mapping) else PretrainedConfig.get_config_dict(source)[0]
+    try:
+        values = dict(source) if isinstance(source, Mapping) else PretrainedConfig.get_config_dict(source)[0]
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise OSError(f"{source} is neither a model folder here nor a model that the hub gave: {reason}") from error
     published = values.pop("model_type", None)
     kind = _SAME_AS.get(published, published)
     if kind not in CONFIG_MAPPING:
