@@ -25,7 +25,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the run; goes on with what it holds.")] = Path("runs/demo"),
     method: Annotated[str, typer.Option(help="Name of a method; `bagclip methods` lists them.")] = "lse_nl",
     seed: Annotated[int, typer.Option(help="Of the weights and the training.")] = 0,
-    epochs: Annotated[int, typer.Option(help="Passes over the studies.")] = 9,
+    epochs: Annotated[int, typer.Option(help="Passes over the studies.")] = 6,
     limit: Limit = None,
 ) -> None:
     """Draw studies, train, evaluate the three tasks and write a report."""
@@ -34,10 +34,10 @@ def demo(
     dim = 64
     model = Model(
         ConvNet(dim=dim, size=64, width=24),
-        Text(dim=dim, width=96, layers=1),
+        Text(dim=dim, width=64, layers=1),
         methods.build(method, dim),
     )
-    source = open_source("phantom", size=64, count=limit)
+    source = open_source("phantom:10000", size=64, count=limit)
     typer.echo(source.text)
     typer.echo(f"score: {model.method.score}")
     with Bar() as bar:

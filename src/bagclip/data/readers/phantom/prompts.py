@@ -18,7 +18,12 @@ BANK: dict[str, list[str]] = {
     "pneumothorax": [f"{amount} {side} pneumothorax." for amount in AMOUNTS for side in SIDES],
     "consolidation": [f"Moderate consolidation in the {zone}." for zone in ZONES]
     + [f"There is moderate airspace opacity in the {zone} concerning for pneumonia." for zone in ZONES],
-    "atelectasis": [f"Moderate linear atelectasis at the {zone}." for zone in ZONES],
+    "atelectasis": [
+        f"Moderate {kind} at the {zone}."
+        for zone in ZONES
+        for kind in ("linear atelectasis", "subsegmental volume loss")
+    ]
+    + [f"{side.capitalize()} basilar atelectasis, moderate." for side in SIDES],
     "mass": [f"4.0 cm mass in the {zone}." for zone in ZONES],
     "nodule": [f"2.0 cm solid nodule in the {zone}." for zone in ZONES],
     "rib fracture": [

@@ -53,7 +53,7 @@ class Atelectasis(Finding):
     def parts(self, view: View) -> list[Field]:
         """A band or a wedge a side, as far as lung is seen."""
         if not self.wedge:
-            thick = 0.010 + 0.008 * self.severity
+            thick = 0.012 + 0.008 * self.severity
             return [self._band(view, band, max(thick, view.pixel)) * view.seen_lung for band in self.bands]
         return [self._wedge(view, side) * view.seen_lung * view.on(side) for side in self.sides]
 
@@ -74,7 +74,7 @@ class Atelectasis(Finding):
     def paint(self, view: View, layers: Layers) -> None:
         """Dense."""
         for part in self.parts(view):
-            layers.displace((0.45 + 0.4 * self.severity) * part)
+            layers.displace((0.65 + 0.3 * self.severity) * part)
 
     @property
     def words(self) -> dict[str, str]:
