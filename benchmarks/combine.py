@@ -1,7 +1,7 @@
 """Which form of LSE+NL learns best on the phantom: two losses or one score, how sharp, how close the attention.
 
-    python benchmarks/combine.py --out runs/combine            # some hours; goes on where it stopped
-    python benchmarks/combine.py --out /tmp/quick --quick      # a minute, to see that it runs
+python benchmarks/combine.py --out runs/combine: some hours; goes on where it stopped. With --quick: a minute, to see that
+it runs.
 
 Every variant has the same encoders, studies, epochs and seeds; a row is the mean over seeds (lowest to highest).
 """
@@ -40,11 +40,11 @@ def measure(variant: str, seed: int, folder: Path, quick: bool) -> dict[str, flo
     if done.is_file():
         return json.loads(done.read_text())
     torch.manual_seed(seed)
-    dim, studies = 64, 64 if quick else 6000
+    dim, studies = 64, 64 if quick else 10_000
     model = bc.Model(
-        bc.encoders.ConvNet(dim, size=64, width=24), bc.encoders.Text(dim, width=96, layers=1), VARIANTS[variant](dim)
+        bc.encoders.ConvNet(dim, size=64, width=24), bc.encoders.Text(dim, width=64, layers=1), VARIANTS[variant](dim)
     )
-    config = bc.TrainConfig(epochs=1 if quick else 4, batch_size=48, lr=2e-3, augment=False, seed=seed)
+    config = bc.TrainConfig(epochs=1 if quick else 6, batch_size=48, lr=2e-3, augment=False, seed=seed)
     bc.train(model, bc.data.phantom(studies, seed=1, size=64), config, out=folder, resume="auto")
     test = bc.data.phantom(64 if quick else 500, seed=2, size=64)
     results = [

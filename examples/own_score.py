@@ -1,7 +1,6 @@
 """Write a score, train it on drawn radiographs, and see where a sentence is seen.
 
-    python examples/own_score.py            # some minutes on two cores
-    python examples/own_score.py --quick    # seconds, and numbers near chance
+It takes some minutes on two cores; with --quick seconds, and the numbers are near chance.
 """
 
 import sys
