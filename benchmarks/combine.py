@@ -1,7 +1,7 @@
 """Which form of LSE+NL learns best on the phantom: two losses or one score, how sharp, how close the attention.
 
-`python benchmarks/combine.py --out runs/combine` takes some hours and goes on where it stopped; `--only` chooses variants,
-`--quick` shows in a minute that it runs.
+`python benchmarks/combine.py --out runs/combine` takes some hours and goes on where it stopped; `--only` chooses
+variants, `--quick` shows in a minute that it runs.
 
 Every variant has the same encoders, studies, epochs and seeds; a row is the mean over seeds (lowest to highest).
 """
