@@ -31,6 +31,7 @@ def test_dense_bags_are_packed_row_by_row():
         ),
         (lambda: Bag.from_list([torch.zeros(3)]), r"must be a matrix \(instances, dim\)"),
         (lambda: Bag.from_list([]), "cannot pack zero bags"),
+        (lambda: Bag(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)), "there are no bags"),
         (lambda: Bag(torch.zeros(3, 2), torch.tensor([3, 0])), r"bags \[1\] are empty"),
         (lambda: Bag(torch.zeros(3, 2), torch.tensor([1, 1])), "add up to 2, but there are 3"),
         (lambda: Bag(torch.zeros(3, 2, dtype=torch.int64), torch.tensor([3])), "floating-point matrix"),

@@ -72,9 +72,12 @@ def test_what_is_no_formula_is_refused_and_not_run(text):
         parse(text)
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
+BUILT = {name: {} for name in methods.METHODS} | {"lse_nl ": {"combine": "losses"}}
+
+
+@pytest.mark.parametrize("name", BUILT)
 def test_a_method_is_rebuilt_from_its_formulas_with_the_same_shared_parts(name):
-    method = methods.build(name, dim=6)
+    method = methods.build(name.strip(), dim=6, **BUILT[name])
     again = Method.from_config(method.config())
     assert again.config() == method.config()
     again.load_state_dict(method.state_dict())
@@ -82,6 +85,28 @@ def test_a_method_is_rebuilt_from_its_formulas_with_the_same_shared_parts(name):
     images, documents = Bag.dense(torch.randn(3, 4, 6)), Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2)])
     assert torch.equal(again.score(images, documents), method.score(images, documents))
     assert torch.equal(again.loss(images, documents), method.loss(images, documents))
+
+
+def test_lse_nl_contrasts_the_mean_score_or_both_scores():
+    torch.manual_seed(0)
+    images, documents = Bag.dense(torch.randn(4, 5, 6)), Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2, 2)])
+    as_scores, as_losses = methods.lse_nl(6), methods.lse_nl(6, combine="losses")
+    as_losses.score.load_state_dict(as_scores.score.state_dict())
+    local, non_local = as_losses.score.score.left, as_losses.score.score.right
+    assert torch.equal(as_scores.score(images, documents), as_losses.score(images, documents))
+    assert torch.equal(as_scores.loss(images, documents), InfoNCE(as_scores.score)(images, documents))
+    both = InfoNCE(local)(images, documents) + InfoNCE(non_local)(images, documents)
+    assert torch.equal(as_losses.loss(images, documents), both)
+
+
+def test_parts_that_are_shared_in_another_way_are_refused_before_they_are_saved():
+    non_local = methods.nl(6).score
+    for method in (
+        Method(non_local, InfoNCE(image_to_text=non_local.T, text_to_image=non_local)),
+        Method(0.5 * (methods.nl(6).score + methods.nl(6).score)),
+    ):
+        with pytest.raises(ValueError, match="shares parts in a way its formulas do not tell"):
+            method.config()
 
 
 def test_sums_keep_their_order_in_the_formula():

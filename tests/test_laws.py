@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 import laws
 import reference
+from bagclip import methods
 from bagclip.aggregators import LogSumExp, Max, Mean, NonLocal
 from bagclip.bags import Bag
 from bagclip.scores import chain
@@ -12,6 +13,10 @@ from bagclip.similarity import Cosine
 
 members = pytest.mark.parametrize("member", laws.MEMBERS, ids=lambda m: m.name)
 dtypes = pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["float64", "float32"])
+
+
+def test_every_method_is_a_member():
+    assert set(methods.METHODS) <= {member.name for member in laws.MEMBERS}
 
 
 @members

@@ -58,6 +58,8 @@ class Bag:
                 f"of {self.lengths.dtype} on {self.lengths.device}."
             )
         sizes = self.lengths.tolist()
+        if not sizes:
+            raise ValueError("there are no bags; give at least one.")
         empty = [i for i, size in enumerate(sizes) if size < 1]
         if empty:
             raise ValueError(f"bags {empty[:10]} are empty; a bag needs at least one instance to have a score.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from bagclip import weights
 from bagclip.formula import parse
 from bagclip.losses import InfoNCE, Loss
 from bagclip.scores import Score
@@ -33,8 +34,19 @@ class Method(nn.Module):
         self.name = name
 
     def config(self) -> dict[str, str]:
-        """Name and formulas, from which `from_config` builds the method again (without its learned weights)."""
-        return {"name": self.name, "score": repr(self.score), "loss": repr(self.loss)}
+        """Name and formulas, from which `from_config` builds the method again (without its learned weights).
+
+        Raises:
+            ValueError: if the formulas do not say which parts are shared, so that another method would be built.
+        """
+        config = {"name": self.name, "score": repr(self.score), "loss": repr(self.loss)}
+        own, built = weights.tensors(self).keys(), weights.tensors(Method.from_config(config)).keys()
+        if own != built:
+            raise ValueError(
+                f"the method {self.name!r} shares parts in a way its formulas do not tell, {sorted(own ^ built)[:3]} "
+                "for one: share whole chains between score and loss, and give every other chain parts of its own."
+            )
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, str]) -> Method:

@@ -104,12 +104,12 @@ def lse_nl(
     dim: int = 128,
     sharpness: float = 10.0,
     temperature: float | None = 0.05,
-    combine: Literal["losses", "scores"] = "losses",
+    combine: Literal["losses", "scores"] = "scores",
 ) -> Method:
     """The local and the global score together.
 
     Equation:
-        1/2 lse + 1/2 nl to rank with; InfoNCE(lse) + InfoNCE(nl), or InfoNCE of that mean, to learn with
+        1/2 lse + 1/2 nl to rank with; InfoNCE of that mean, or InfoNCE(lse) + InfoNCE(nl), to learn with
 
     Reference:
         Wang, Wells, Berkowitz, Horng and Golland, Using Multiple Instance Learning to Build Multimodal Representations,
@@ -123,7 +123,8 @@ def lse_nl(
         dim: size of the joint space.
         sharpness: of the log-sum-exp.
         temperature: of the affinities around the key region.
-        combine: "losses" contrasts each score on its own, "scores" contrasts their mean.
+        combine: "scores" contrasts the mean of the two, "losses" each score on its own. The default is what learned
+            more in the same time on the phantom; see docs/lse-nl.md.
     """
     local, non_local = _local(LogSumExp(sharpness)), _non_local(dim, temperature)
     score = 0.5 * (local + non_local)

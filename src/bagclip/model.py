@@ -94,6 +94,8 @@ class Model(nn.Module):
     @torch.no_grad()
     def encode_studies(self, studies: Sequence[Study], batch_size: int = 64) -> tuple[Bag, Bag]:
         """Regions and sentences of studies, on the CPU."""
+        if not len(studies):
+            raise ValueError("there are no studies to encode; give at least one.")
         images, documents = [], []
         with _evaluating(self):
             loader = Loader(studies, self.image_encoder.preprocess, memory=0)
@@ -106,6 +108,8 @@ class Model(nn.Module):
     def encode_images(self, images: Iterable[Image | np.ndarray], batch_size: int = 64) -> Bag:
         """Regions of single images, 8-bit arrays or lazily read ones, on the CPU."""
         bags, items = [], [_image(image) for image in images]
+        if not items:
+            raise ValueError("there are no images to encode; give at least one.")
         with _evaluating(self):
             for indices in chunks(len(items), batch_size):
                 inputs = [self.image_encoder.preprocess(items[i].pixels())[0] for i in indices]
@@ -119,6 +123,8 @@ class Model(nn.Module):
             [text[start:end] for start, end in split(text)] if isinstance(text, str) else list(text)
             for text in documents
         ]
+        if not lists:
+            raise ValueError("there are no documents to encode; give at least one.")
         with _evaluating(self):
             bags = [
                 self.text_encoder([lists[i] for i in indices]).to("cpu") for indices in chunks(len(lists), batch_size)
@@ -208,7 +214,7 @@ def _folder(name: str | Path) -> Path:
     for folder in (Path(name), Path(name) / "model"):
         if (folder / "config.json").is_file():
             return folder
-    if Path(name).exists() or len(Path(name).parts) != 2:
+    if Path(name).parent.is_dir() or len(Path(name).parts) != 2:
         raise FileNotFoundError(f"{name} is no model folder: neither it nor its folder 'model' has a config.json.")
     from huggingface_hub import snapshot_download
 

@@ -67,11 +67,19 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+def write(path, rows):
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def test_train_keeps_what_a_reader_needs(run):
     record = json.loads((run / "run.json").read_text())
-    assert record["command"].startswith("bagclip train lse_nl")
+    (command,) = record["commands"]
+    assert command.startswith("bagclip train lse_nl")
     assert record["data"]["tables"][0]["rows"] == 40 and record["data"]["tables"][0]["rejected"] == []
-    assert record["run"]["config"]["batch_size"] == 8 and "torch" in record["environment"]
+    assert "torch" in record["environment"]
     assert {path.name for path in run.iterdir()} >= {"model", "metrics.jsonl", "last.safetensors"}
 
 
@@ -107,6 +115,48 @@ def test_evaluate_by_a_column_and_by_prompts(run, table, tmp_path, capsys):
     with pytest.raises(SystemExit, match="class 'PA' needs a list of sentences"):
         bagclip("evaluate", run, "--data", table / "pairs.csv", "--on", "classification", "--prompts",
                 tmp_path / "prompts.yaml")  # fmt: skip
+
+
+def test_a_table_of_images_and_texts_is_enough(run, table, tmp_path, capsys):
+    rows = [{"image": str(table / row["image"]), "report": row["report"]} for row in read(table / "pairs.csv")]
+    write(tmp_path / "pairs.csv", rows)
+    bagclip("train", "lse", "--data", tmp_path / "pairs.csv", "--out", tmp_path / "run", *SMALL)
+    bagclip("evaluate", tmp_path / "run", "--data", tmp_path / "pairs.csv", "--split", "train")
+    assert set(json.loads((tmp_path / "run" / "results.json").read_text())) == {"retrieval"}
+    printed = capsys.readouterr().out
+    assert "classification is left out" in printed and "grounding is left out" in printed
+    with pytest.raises(SystemExit, match="grounding needs at least two annotated phrases"):
+        bagclip("evaluate", tmp_path / "run", "--data", tmp_path / "pairs.csv", "--split", "train", "--on", "grounding")
+
+
+def test_bad_images_boxes_and_masks_reach_the_record(table, tmp_path):
+    rows = [row | {"image": str(table / row["image"])} for row in read(table / "pairs.csv")]
+    (tmp_path / "cut.png").write_bytes((table / "0.png").read_bytes()[:900])
+    rows[0]["image"] = str(tmp_path / "cut.png")
+    write(tmp_path / "pairs.csv", rows)
+    image = {"image": rows[1]["image"], "phrase": "mass"}
+    write(tmp_path / "boxes.csv", [image | dict(zip(["x0", "y0", "x1", "y1"], box, strict=True)) for box in
+                                   ([1, 1, 9, 9], [1, 1, 900, 9], [9, 1, 1, 9], ["nan", 1, 9, 9])])  # fmt: skip
+    Image.new("1", (7, 7), 1).save(tmp_path / "mask.png")
+    write(tmp_path / "masks.csv", [image | {"mask_path": str(tmp_path / "mask.png")}])
+    bagclip("train", "lse", "--data", tmp_path / "pairs.csv", "--boxes", tmp_path / "boxes.csv", "--masks",
+            tmp_path / "masks.csv", "--out", tmp_path / "run", "--max-rejected", "1", *SMALL)  # fmt: skip
+    tables = {
+        t["name"]: t["rejected"] for t in json.loads((tmp_path / "run" / "run.json").read_text())["data"]["tables"]
+    }
+    assert [entry["row"] for entry in tables["pairs"]] == [2] and "truncated" in tables["pairs"][0]["reason"]
+    assert [entry["row"] for entry in tables["boxes"]] == [3, 4, 5]
+    assert [entry["row"] for entry in tables["masks"]] == [2] and "7" in tables["masks"][0]["reason"]
+    assert all(entry["file"].endswith(".csv") for rejected in tables.values() for entry in rejected)
+
+
+def test_a_split_column_is_full_or_absent(table, tmp_path):
+    rows = [row | {"image": str(table / row["image"])} for row in read(table / "pairs.csv")]
+    for row in rows[:7]:
+        row["split"] = ""
+    write(tmp_path / "pairs.csv", rows)
+    with pytest.raises(SystemExit, match=r"7 of 40 studies in .* have no split and the others have"):
+        bagclip("train", "lse", "--data", tmp_path / "pairs.csv", "--out", tmp_path / "run", *SMALL)
 
 
 def test_ground_draws_over_the_image(run, table, tmp_path, capsys):
@@ -147,6 +197,11 @@ def test_methods_are_listed_for_people_and_machines(capsys):
         (["train", "lse", "--data", "phantom", "--set", "lr=2"], "not of the form part.name=value"),
         (["train", "lse", "--data", "phantom", "--set", "train.lr=fast"], "lr must be a positive number"),
         (["train", "lse", "--data", "phantom", "--set", "train.epochs=0"], "epochs must be a whole number"),
+        (["train", "lse", "--data", "phantom", "--set", "train.lr=["], "'[' is no value"),
+        (["train", "lse", "--data", "phantom", "--set", "image.size=big"], "the settings of image"),
+        (["train", "lse", "--data", "phantom", "--set", "method.sharpness=abc"], "the settings of method"),
+        (["train", "lse", "--data", "phantom", "--dim", "0"], "--dim must be at least 1"),
+        (["train", "lse", "--data", "phantom", "--where", "view=PA"], "--where, --boxes and --masks are for tables"),
         (["train", "lse", "--data", "phantom", "--resume", "yes"], '--resume is "auto" or "never"'),
         (["train", "lse", "--data", "phantom", "--image", "no/such/model/here"], "no/such/model/here"),
     ],
@@ -189,6 +244,8 @@ def test_a_leak_stops_the_run_unless_allowed(table, tmp_path):
 
 
 def test_settings_are_typed():
-    settings = parse_settings(["train.lr=3e-4", "train.augment=false", "train.patience=null", "text.pooling=cls"])
-    assert settings["train"] == {"lr": 3e-4, "augment": False, "patience": None}
+    settings = parse_settings(
+        ["train.precision=no", "train.lr=3e-4", "train.augment=false", "train.patience=null", "text.pooling=cls"]
+    )
+    assert settings["train"] == {"precision": "no", "lr": 3e-4, "augment": False, "patience": None}
     assert settings["text"] == {"pooling": "cls"}

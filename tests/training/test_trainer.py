@@ -102,7 +102,7 @@ def test_a_run_neither_uses_nor_changes_the_random_state(tmp_path, uninterrupted
 
 def test_the_best_epoch_by_validation_is_kept(uninterrupted):
     model, progress = uninterrupted
-    values = [entry["val"]["text_to_image/R@10"] + entry["val"]["image_to_text/R@10"] for entry in progress.history]
+    values = [entry["val"]["text_to_image/MRR"] + entry["val"]["image_to_text/MRR"] for entry in progress.history]
     assert progress.best_epoch == int(np.argmax(values)) + 1
     assert validate(model, VAL) == progress.history[progress.best_epoch - 1]["val"]
 
@@ -111,7 +111,7 @@ def test_the_best_epoch_by_validation_is_kept(uninterrupted):
 def test_weights_that_an_encoder_came_with_have_a_learning_rate_of_their_own(tmp_path, pretrained_lr):
     class Known(Text):
         def pretrained(self):
-            return list(self.tokens.parameters())
+            return [self.tokens]
 
     torch.manual_seed(0)
     model = Model(ConvNet(dim=16, size=64, width=4), Known(dim=16, width=16, layers=1), methods.lse())
@@ -122,6 +122,27 @@ def test_weights_that_an_encoder_came_with_have_a_learning_rate_of_their_own(tmp
     # AdamW moves a weight by about its learning rate a step.
     assert tokens == 0 if pretrained_lr == 0 else 0 < tokens < 4 * pretrained_lr
     assert moved["image_encoder.project.weight"] > 5e-4
+
+
+def test_a_later_epoch_wins_though_there_are_few_studies_for_validation(tmp_path):
+    progress = train(fresh(), STUDIES, TrainConfig(epochs=12, batch_size=8, lr=5e-3), out=tmp_path, val=STUDIES[:8])
+    assert all(entry["val"]["text_to_image/R@10"] == 1 for entry in progress.history)
+    assert progress.best_epoch > 3
+
+
+def test_weights_that_stay_are_in_evaluation_mode_and_learn_again_when_asked(tmp_path):
+    class Known(ConvNet):
+        def pretrained(self):
+            return [self.stem]
+
+    torch.manual_seed(0)
+    text = Text(dim=16, width=16, layers=1)
+    model = Model(Known(dim=16, size=64, width=4), text, methods.lse())
+    before = {name: tensor.clone() for name, tensor in model.image_encoder.stem.state_dict().items()}
+    train(model, STUDIES[:16], TrainConfig(epochs=1, batch_size=8, pretrained_lr=0), out=tmp_path / "a")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.image_encoder.stem.state_dict().items())
+    train(model, STUDIES[:16], TrainConfig(epochs=1, batch_size=8, pretrained_lr=1e-3), out=tmp_path / "b")
+    assert not any(torch.equal(tensor, before[name]) for name, tensor in model.image_encoder.stem.state_dict().items())
 
 
 def test_training_stops_when_validation_no_longer_improves(tmp_path):
@@ -145,12 +166,16 @@ def test_validation_equals_a_loop():
 def test_what_cannot_be_trained_is_refused_with_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="a contrast needs at least two"):
         train(fresh(), STUDIES[:1], out=tmp_path)
+    with pytest.raises(ValueError, match="patience stops a run by its validation"):
+        train(fresh(), STUDIES[:4], TrainConfig(patience=2), out=tmp_path)
+    with pytest.raises(ValueError, match="there are 0 studies for validation"):
+        train(fresh(), STUDIES[:4], out=tmp_path, val=[])
     train(fresh(), STUDIES[:4], TrainConfig(epochs=1), out=tmp_path / "run")
     with pytest.raises(FileExistsError, match="already holds a run"):
         train(fresh(), STUDIES[:4], TrainConfig(epochs=1), out=tmp_path / "run")
     for changed in ({"studies": STUDIES[1:5]}, {"config": TrainConfig(epochs=2)}):
         arguments = {"studies": STUDIES[:4], "config": TrainConfig(epochs=1)} | changed
-        with pytest.raises(ValueError, match=r"is of another run: (data|config) differ"):
+        with pytest.raises(ValueError, match=r"is of another run: (data was .* and is|config\.epochs was 1 and is 2)"):
             train(fresh(), arguments["studies"], arguments["config"], out=tmp_path / "run", resume="auto")
     damaged = tmp_path / "run" / "last.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:500])
@@ -161,7 +186,7 @@ def test_what_cannot_be_trained_is_refused_with_a_sentence(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_studies(tmp_path):
     model = model_with_words(fresh())
     with torch.no_grad():
-        model.method.loss.left.log_sharpness.fill_(float("nan"))
+        model.method.loss.log_sharpness.fill_(float("nan"))
     with pytest.raises(
         FloatingPointError, match=r"the loss is nan at step 1, in a batch with the studies phantom-1-0000"
     ):
@@ -175,6 +200,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_studies(tmp_path):
         ({"batch_size": 1}, "batch_size must be a whole number of at least 2"),
         ({"lr": float("nan")}, "lr must be a positive number"),
         ({"warmup": 2.0}, "warmup is a share"),
+        ({"augment": "maybe"}, "augment must be true or false"),
         ({"precision": "int8"}, 'precision is "no"'),
     ],
 )

@@ -29,7 +29,5 @@ def main() -> None:
     logging.getLogger("bagclip").setLevel(logging.INFO)
     try:
         app()
-    except KeyboardInterrupt:
-        sys.exit("bagclip: stopped; a training goes on from its last checkpoint with --resume auto.")
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"bagclip: {error}")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from bagclip import weights
 from bagclip.cli import run as shared
 from bagclip.cli.source import open_source
 from bagclip.cli.train import AllowLeaks, Boxes, Limit, Masks, MaxRejected, Where
@@ -20,9 +21,10 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="Folder of a run or a model.")],
     data: Annotated[str, typer.Option(help="A CSV or TSV table of pairs, or phantom.")],
     split: Annotated[str, typer.Option(help="Which split to evaluate on.")] = "test",
-    on: Annotated[list[str], typer.Option(help="Tasks: retrieval, classification, grounding; may be repeated.")] = list(
-        shared.TASKS
-    ),
+    on: Annotated[
+        list[str],
+        typer.Option(help="Tasks: retrieval, classification, grounding; may be repeated. All there are data for."),
+    ] = [],
     boxes: Boxes = None,
     masks: Masks = None,
     where: Where = [],
@@ -53,11 +55,13 @@ def evaluate(
         allow_leaks=allow_leaks,
         count=limit,
     )
+    typer.echo(source.text)
     studies = source.split(split)
     results = shared.evaluate(
         model,
         studies,
-        on,
+        on or shared.TASKS,
+        skip=not on,
         prompts=shared.prompts_for(source, studies, prompts, attribute),
         pool="max" if pool == "max" else "mean",
         attribute=attribute,
@@ -67,13 +71,14 @@ def evaluate(
     shared.show(results)
     out = out or run
     shared.write_results(out, results)
+    weights.write(out / "data.json", json.dumps(source.summary, indent=2).encode())
     record = run / "run.json"
-    trained = [json.loads(record.read_text())["command"]] if record.is_file() else []
+    trained = json.loads(record.read_text())["commands"] if record.is_file() else []
     page = shared.report(
         out,
         title=f"{model.method.name} on {Path(data).name}, {split}",
-        lead=f"{len(studies)} held-out studies: retrieval, classification and grounding, each with chance level and "
-        "95 % interval clustered by patient.",
+        lead=f"{len(studies)} studies of the split {split!r}: {', '.join(results)}, each with chance level and 95 % "
+        "interval clustered by patient.",
         model=model,
         studies=studies,
         results=results,

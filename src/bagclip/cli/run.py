@@ -34,9 +34,10 @@ def evaluate(
     pool: Pool = "mean",
     attribute: str | None = None,
     kinds: Sequence[str] | None = None,
+    skip: bool = False,
     seed: int = 0,
 ) -> dict[str, Result]:
-    """The results of these tasks, by task."""
+    """The results of these tasks, by task; those that the studies do not allow are named and left out if ``skip``."""
     run = {
         "retrieval": lambda: evaluation.retrieval(model, studies, seed=seed),
         "classification": lambda: evaluation.classification(
@@ -44,7 +45,15 @@ def evaluate(
         ),
         "grounding": lambda: evaluation.grounding(model, studies, kinds=kinds, seed=seed),
     }
-    return {task: run[task]() for task in tasks}
+    results = {}
+    for task in tasks:
+        try:
+            results[task] = run[task]()
+        except ValueError as error:
+            if not skip:
+                raise
+            typer.echo(f"{task} is left out: {error}")
+    return results
 
 
 def prompts_for(source: Source, studies: Sequence[Study], file: Path | None, attribute: str | None) -> Prompts:
@@ -55,7 +64,10 @@ def prompts_for(source: Source, studies: Sequence[Study], file: Path | None, att
     if file is not None:
         import yaml
 
-        loaded = yaml.safe_load(file.read_text())
+        try:
+            loaded = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            raise ValueError(f"{file} is no YAML: {' '.join(str(error).split())}.") from error
         if not isinstance(loaded, dict):
             raise ValueError(f"{file} must map each class to its sentences.")
         return {str(name): _prompts_of(str(name), value, file) for name, value in loaded.items()}

@@ -49,6 +49,8 @@ def build_model(
         text: "text", or likewise.
         dim: size of the joint space.
     """
+    if dim < 1:
+        raise ValueError(f"--dim must be at least 1, got {dim}.")
     image_encoder: ImageEncoder = (
         _call(ConvNet, "image", settings, dim=dim)
         if image == "convnet"
@@ -59,7 +61,11 @@ def build_model(
         if text == "text"
         else _call(TransformersText, "text", settings, model=text, dim=dim)
     )
-    model = Model(image_encoder, text_encoder, methods.build(method, dim, **settings["method"]))
+    try:
+        built = methods.build(method, dim, **settings["method"])
+    except TypeError as error:
+        raise ValueError(f"the settings of method {settings['method']} cannot be used: {error}") from error
+    model = Model(image_encoder, text_encoder, built)
     return model, _call(TrainConfig, "train", settings)
 
 
@@ -74,13 +80,21 @@ def _call(function: Callable[..., Any], part: str, settings: Mapping[str, Mappin
     for name in settings[part]:
         if name not in known:
             raise ValueError(f"--set {part}.{name}: there is no such setting; {nearest(name, known)}")
-    return function(**fixed, **settings[part])
+    try:
+        return function(**fixed, **settings[part])
+    except (TypeError, AssertionError, RuntimeError, IndexError) as error:
+        raise ValueError(f"the settings of {part} {settings[part]} cannot be used: {error}") from error
 
 
 def _value(text: str) -> Any:
     import yaml
 
-    value = yaml.safe_load(text)
+    if text.strip().lower() in ("no", "yes", "on", "off"):
+        return text.strip()  # words here, though YAML takes them for truth values
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"--set: {text!r} is no value: {' '.join(str(error).split())}.") from error
     if isinstance(value, str):
         # YAML takes 3e-4, without a point, for text.
         try:

@@ -68,6 +68,10 @@ def open_source(
     if name == "phantom":
         if asked and not asked.isdigit():
             raise ValueError(f"--data {data!r}: after 'phantom:' comes a number of studies.")
+        if where or boxes or masks:
+            raise ValueError(
+                "the phantom has its own boxes and no columns; --where, --boxes and --masks are for tables."
+            )
         sizes = PHANTOM | ({"train": (int(asked), 1)} if asked else {})
         drawn = {
             split: phantom(min(number, count or number), seed=seed, size=size, split=split)
@@ -86,8 +90,17 @@ def open_source(
             raise ValueError(f"--where {condition!r} is not of the form column=value.")
         conditions.setdefault(column, []).append(value)
     studies = studies.where(**conditions)
-    if not any(study.split for study in studies):
+    for table in studies.summary.tables:
+        if table.rows and table.unmatched == table.rows:
+            raise ValueError(f"{table.file}: no row is about an image of {data}; do their paths agree?")
+    undecided = sum(not study.split for study in studies)
+    if undecided == len(studies):
         studies = splits.assign(studies)
+    elif undecided:
+        raise ValueError(
+            f"{undecided} of {len(studies)} studies in {data} have no split and the others have; fill the column, or "
+            "take it out to have all divided by group."
+        )
     splits.check(studies, allow=allow_leaks)
     divided: dict[str, Studies] = {
         split: studies.split(split)[: count or len(studies)] for split in studies.summary.splits if split

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -23,7 +24,7 @@ Masks = Annotated[Path | None, typer.Option(help="Table of masks.")]
 Where = Annotated[list[str], typer.Option(help="Keep studies with column=value only; may be repeated.")]
 MaxRejected = Annotated[float, typer.Option(help="Share of a table's rows that may be bad before the run stops.")]
 AllowLeaks = Annotated[bool, typer.Option(help="Let splits share patients, groups or image files.")]
-Limit = Annotated[int | None, typer.Option(help="At most so many studies of each split, to try things out.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many studies of each split, to try things out.")]
 
 
 def train(
@@ -59,22 +60,28 @@ def train(
         count=limit,
     )
     typer.echo(source.text)
+    training = source.split("train")
+    # Written before the first step: whoever stops the run still has the account of its data.
+    _record(out, source.summary, resume)
     with Bar() as bar:
         progress = run_training(
             model,
-            source.split("train"),
+            training,
             config,
             out=out,
             val=source.splits.get("val"),
             resume="auto" if resume == "auto" else "never",
             observe=bar,
         )
-    record = {
-        "command": f"bagclip {shlex.join(sys.argv[1:])}",
-        "run": progress.run,
-        "data": source.summary,
-        "environment": environment(),
-    }
-    weights.write(out / "run.json", json.dumps(record, indent=2).encode())
     chosen = "validation retrieval" if source.splits.get("val") else "being the last (there is no validation split)"
     typer.echo(f"the best model, of epoch {progress.best_epoch} by {chosen}, is in {out / 'model'}")
+
+
+def _record(out: Path, data: Mapping[str, Any], resume: str) -> None:
+    """Write run.json: every command of the run, what was read and rejected, and with what it is made."""
+    path = out / "run.json"
+    commands = json.loads(path.read_text())["commands"] if resume == "auto" and path.is_file() else []
+    if commands or not (out / "last.safetensors").exists():
+        commands.append(f"bagclip {shlex.join(sys.argv[1:])}")
+        record = {"commands": commands, "data": data, "environment": environment()}
+        weights.write(path, json.dumps(record, indent=2).encode())

@@ -36,8 +36,8 @@ class Encoder(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         Encoder.classes[cls.__name__] = cls
 
-    def pretrained(self) -> list[nn.Parameter]:
-        """The weights that were learned before, elsewhere; training treats them with more care than fresh ones."""
+    def pretrained(self) -> list[nn.Module]:
+        """The parts that were learned before, elsewhere; training treats them with more care than fresh ones."""
         return []
 
     @abstractmethod

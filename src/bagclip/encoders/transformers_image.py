@@ -84,9 +84,9 @@ class TransformersImage(ImageEncoder):
         states = self.model(pixel_values=self.preprocess.normalise(pixels), **options).last_hidden_state
         return self.project(_grid(states, size, self.model.config, self.width))
 
-    def pretrained(self) -> list[nn.Parameter]:
-        """The model's weights, unless they are fresh."""
-        return list(self.model.parameters()) if self._pretrained else []
+    def pretrained(self) -> list[nn.Module]:
+        """The model, unless its weights are fresh."""
+        return [self.model] if self._pretrained else []
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, with the model's configuration for its name."""

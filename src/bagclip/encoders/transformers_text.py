@@ -74,9 +74,9 @@ class TransformersText(TextEncoder):
         states = self.model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         return pool(states, mask, self.pooling)
 
-    def pretrained(self) -> list[nn.Parameter]:
-        """The model's weights, unless they are fresh."""
-        return list(self.model.parameters()) if self._pretrained else []
+    def pretrained(self) -> list[nn.Module]:
+        """The model, unless its weights are fresh."""
+        return [self.model] if self._pretrained else []
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments, with the model's configuration for its name."""

@@ -44,7 +44,8 @@ def classification(
         prompts: the classes and their sentences.
         pool: "mean" for paraphrases, as in MedCLIP (Wang et al., 2022); "max" for alternatives of which one need be
             true, places say, as in GLoRIA (Huang et al., 2021).
-        attribute: where a study's class stands, a column such as "view"; its labels when None.
+        attribute: where a study's class stands, a column such as "view"; its labels when None. Studies without a value
+            there are left out.
         seed: of the bootstrap.
 
     Returns:
@@ -53,7 +54,7 @@ def classification(
     Raises:
         ValueError: if no class has both, or a class has no affirming prompt.
     """
-    studies = list(studies)
+    studies = [study for study in studies if attribute is None or study.attributes.get(attribute)]
     positive = _positive(studies, list(prompts), attribute)
     usable = [name for i, name in enumerate(prompts) if 0 < positive[:, i].sum() < len(studies)]
     if not usable:
@@ -114,4 +115,5 @@ def _positive(
 ) -> Bool[np.ndarray, "studies classes"]:
     if attribute is None:
         return np.array([[name in study.labels for name in names] for study in studies])
-    return np.array([[study.attributes.get(attribute, "") == name for name in names] for study in studies])
+    # The views of a study may differ: "PA|L".
+    return np.array([[name in study.attributes[attribute].split("|") for name in names] for study in studies])

@@ -36,9 +36,9 @@ def grounding(model: Model, studies: Sequence[Study], *, kinds: Sequence[str] | 
 
     Every annotation is one phrase: the union of its boxes or its mask, in one image. CNR signed and absolute, mean IoU
     of the raw map at thresholds .1 to .5, pointing game; see `bagclip.metrics` for their conventions. Micro averages
-    count every phrase once, those under ``macro/`` every label once. Chance is what the same maps reach when they are
-    dealt to wrong phrases, so that a liking for the middle of the image earns nothing. Intervals: bootstrap over
-    patients.
+    count every phrase once, those under ``macro/`` every label once. Chance is what the same maps reach when each is
+    dealt to another phrase or image, so that a liking for the middle of the image earns nothing. Intervals: bootstrap
+    over patients.
 
     Args:
         model: draws the maps.
@@ -89,7 +89,7 @@ def grounding(model: Model, studies: Sequence[Study], *, kinds: Sequence[str] | 
         "images": len({(study.id, annotation.image) for study, annotation in phrases}),
         "patients": len(set(patients)),
         "regions outside what the encoder sees": sum(fit.seen == 0 for fit in fits),
-        "convention": "union of boxes or mask; raw maps, bilinear, original pixels; chance: maps of other phrases",
+        "convention": "union of boxes or mask; raw maps in original pixels; chance: each map on another phrase's region",
     }
     return Result("grounding", measured, context)
 

@@ -32,12 +32,14 @@ def save_sheet(path: str | Path, examples: Sequence[GroundingExample], columns: 
         place.axis("off")
     for place, example in zip(axes.flat, examples, strict=False):
         scale = max(1, 256 // max(example.image.shape[:2]))
-        shown = overlay(example.image, example.heat, boxes=example.boxes, scale=scale)
+        shown = overlay(example.image, example.heat, region=example.region, boxes=example.boxes, scale=scale)
         plain = overlay(example.image, np.zeros_like(example.heat), scale=scale)
         place.imshow(np.concatenate([plain, np.full_like(plain[:, : 4 * scale], 255), shown], axis=1))
         place.set_title("\n".join(textwrap.wrap(example.sentence, 46)[:2]), fontsize=7, loc="left")
         place.text(1, -0.02, f"CNR {example.cnr:.2f}", fontsize=6.5, transform=place.transAxes, ha="right", va="top")
-    figure.supxlabel("left the image, right the map of the sentence above it; white: where it truly is", fontsize=6.5)
+    figure.supxlabel(
+        "left the image, right the map of the sentence above it; outlined: where it truly is", fontsize=6.5
+    )
     file = io.BytesIO()
     figure.savefig(file, format="png")
     weights.write(Path(path), file.getvalue())

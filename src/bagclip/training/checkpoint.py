@@ -47,22 +47,26 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progres
     weights.save(path, saved, {"progress": json.dumps(asdict(progress))})
 
 
-def load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Read a checkpoint into a model and an optimizer.
+def read(path: Path) -> tuple[dict[str, Tensor], Progress]:
+    """What a checkpoint holds.
 
     Raises:
-        FileNotFoundError, ValueError: if there is none, it is damaged, or it is of another architecture.
+        FileNotFoundError, ValueError: if there is none, or it is damaged.
     """
     saved, metadata = weights.load(path)
     if "progress" not in metadata:
         raise ValueError(f"{path} is no checkpoint of a run; it holds weights only.")
-    weights.restore(model, _below(saved, "model."), str(path))
+    return saved, Progress(**json.loads(metadata["progress"]))
+
+
+def restore(saved: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, source: str) -> None:
+    """Put what `read` gave into a model and an optimizer; ``ValueError`` if they are of another architecture."""
+    weights.restore(model, _below(saved, "model."), source)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below(saved, "optimizer.").items():
         index, _, entry = name.partition(".")
         state.setdefault(int(index), {})[entry] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(**json.loads(metadata["progress"]))
 
 
 def _below(saved: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

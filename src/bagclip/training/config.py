@@ -13,9 +13,10 @@ class TrainConfig:
 
     Args:
         epochs: passes over the studies.
-        batch_size: pairs in a batch, each of which is contrasted with all others.
+        batch_size: pairs in a batch, each of which is contrasted with all others. What does not fill a last batch sits
+            out that epoch.
         lr: highest learning rate, reached after the warm-up; then it falls to 0 along a cosine.
-        pretrained_lr: the same for weights that an encoder came with; 0 leaves them as they are.
+        pretrained_lr: the same for weights that an encoder came with; 0 leaves them as they are, in evaluation mode.
         weight_decay: of AdamW, on matrices only.
         warmup: share of all steps in which the learning rate rises.
         clip: largest norm of the gradient.
@@ -61,6 +62,9 @@ class TrainConfig:
         for name in ("pretrained_lr", "weight_decay", "memory"):
             if not (_is_number(value := getattr(self, name)) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value!r}.")
+        for name in ("augment", "mask_same"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false, got {value!r}.")
         if not (_is_number(self.warmup) and 0 <= self.warmup <= 1):
             raise ValueError(f"warmup is a share of the steps between 0 and 1, got {self.warmup!r}.")
         if self.precision not in ("no", "bf16", "fp16"):

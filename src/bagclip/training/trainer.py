@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import nn
 
 from bagclip import metrics, weights
 from bagclip.data.augment import Augment
 from bagclip.data.batches import Batch, Loader, same
+from bagclip.data.files import ImageFile
 from bagclip.data.study import Study
 from bagclip.losses import InfoNCE
 from bagclip.model import Model
@@ -27,8 +29,11 @@ from bagclip.training.config import TrainConfig
 
 log = logging.getLogger("bagclip")
 
-SELECT_BY = ("text_to_image/R@10", "image_to_text/R@10")
-"""The best epoch is the one whose mean of these validation metrics is highest."""
+SELECT_BY = ("text_to_image/MRR", "image_to_text/MRR")
+"""The best epoch is the one with the highest mean of these validation metrics: reciprocal ranks, which still tell
+epochs apart where a recall is full because there are few studies."""
+
+SHOWN = ("text_to_image/R@10", "image_to_text/R@10")
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,10 @@ class _Run:
         self.batch_size = min(config.batch_size, len(studies))
         if self.batch_size < config.batch_size:
             log.warning("only %d studies to train on: the batch size is lowered to that.", len(studies))
+        if config.patience is not None and val is None:
+            raise ValueError("patience stops a run by its validation, but there are no studies for one; give val.")
+        if val is not None and len(val) < 2:
+            raise ValueError(f"there are {len(val)} studies for validation; retrieval needs at least two.")
         self.batches = len(studies) // self.batch_size
         self.steps = self.batches * config.epochs
 
@@ -151,7 +160,8 @@ class _Run:
     def _start(self, resume: str) -> Progress:
         """The beginning, or where the checkpoint is."""
         run = {
-            "config": asdict(self.config),
+            # How much is kept in memory and how often is saved changes nothing that is learned.
+            "config": {k: v for k, v in asdict(self.config).items() if k not in ("memory", "save_every")},
             "method": self.model.method.config(),
             "image_encoder": self.model.image_encoder.config(),
             "text_encoder": self.model.text_encoder.config(),
@@ -166,18 +176,22 @@ class _Run:
             raise FileExistsError(
                 f"{self.out} already holds a run; go on with it (--resume auto, resume='auto') or choose another."
             )
-        progress = checkpoint.load(self.checkpoint, self.model, self.optimizer)
-        changed = [key for key in run if json.loads(json.dumps(run[key])) != progress.run.get(key)]
+        saved, progress = checkpoint.read(self.checkpoint)
+        changed = _differences(json.loads(json.dumps(run)), progress.run)
         if changed:
             raise ValueError(
-                f"{self.checkpoint} is of another run: {', '.join(changed)} differ. Start in another folder, or with "
-                "what that run was started with."
+                f"{self.checkpoint} is of another run: {'; '.join(changed)}. Start in another folder, or with what "
+                "that run was started with."
             )
+        checkpoint.restore(saved, self.model, self.optimizer, str(self.checkpoint))
         log.info("going on with %s after step %d of %d.", self.out, progress.step, self.steps)
         return progress
 
     def _epoch(self, progress: Progress, loader: Loader) -> None:
         self.prepared.train()
+        if self.config.pretrained_lr == 0:
+            for module in self._pretrained():
+                module.eval()  # as they are: no dropout, and statistics that stay
         for batch in self._timed(self._load(loader, progress.epoch, progress.batch)):
             loss = self._step(batch, progress.step)
             progress.batch, progress.step, progress.loss = progress.batch + 1, progress.step + 1, progress.loss + loss
@@ -212,16 +226,22 @@ class _Run:
             loss = self.prepared(batch.pixels.to(device), batch.views, batch.documents, negatives)
         value = loss.item()
         if not math.isfinite(value):
-            named = ", ".join(study.id for study in batch.studies[:8])
-            raise FloatingPointError(
-                f"the loss is {value} at step {step + 1}, in a batch with the studies {named}, ...; lower the learning "
-                f"rate (now {self.config.lr}), or look at these studies. {self.checkpoint} is of before."
-            )
+            self._not_finite("loss", value, batch, step)
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        # In fp16 such a step is skipped, and the loss scaled down.
+        if self.config.precision != "fp16" and not math.isfinite(float(norm)):
+            self._not_finite("norm of the gradient", float(norm), batch, step)
         self.optimizer.step()
         return value
+
+    def _not_finite(self, what: str, value: float, batch: Batch, step: int) -> None:
+        named = ", ".join(study.id for study in batch.studies[:8])
+        raise FloatingPointError(
+            f"the {what} is {value} at step {step + 1}, in a batch with the studies {named}, ...; lower the learning "
+            f"rate (at most {self.config.lr} now), or look at these studies. {self.checkpoint} is of before."
+        )
 
     def _finish_epoch(self, progress: Progress) -> None:
         """Validate, keep the model if it is the best, and write the epoch's line."""
@@ -241,10 +261,12 @@ class _Run:
         progress.history.append(entry)
         progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
         speed, waiting = self._speed()
-        lines = [json.dumps(line) for line in progress.history[:-1]]
+        record = self.out / "metrics.jsonl"
+        # After a crash the file may be an epoch ahead of the checkpoint.
+        lines = record.read_text().splitlines()[: len(progress.history) - 1] if record.exists() else []
         lines.append(json.dumps(entry | {"pairs_per_second": round(speed, 1), "waiting": round(waiting, 3)}))
-        weights.write(self.out / "metrics.jsonl", ("\n".join(lines) + "\n").encode())
-        shown = "".join(f", {name} {entry['val'][name]:.3f}" for name in SELECT_BY) if self.val is not None else ""
+        weights.write(record, ("\n".join(lines) + "\n").encode())
+        shown = "".join(f", {name} {entry['val'][name]:.3f}" for name in SHOWN) if self.val is not None else ""
         log.info("epoch %d of %d: loss %.3f%s", progress.epoch, self.config.epochs, entry["loss"], shown)
 
     def _temperatures(self) -> list[float]:
@@ -261,16 +283,15 @@ class _Run:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weight decay for matrices; none for biases, norms and temperatures, which have no reason to be small."""
-        pretrained = {
-            id(p) for encoder in (self.model.image_encoder, self.model.text_encoder) for p in encoder.pretrained()
-        }
+        pretrained = {id(p) for module in self._pretrained() for p in module.parameters()}
         groups = []
         for parameters, highest in (
             ([p for p in self.model.parameters() if id(p) not in pretrained], self.config.lr),
             ([p for p in self.model.parameters() if id(p) in pretrained], self.config.pretrained_lr),
         ):
-            for parameter in parameters if highest == 0 else []:
-                parameter.requires_grad_(False)
+            for parameter in parameters:
+                if id(parameter) in pretrained:
+                    parameter.requires_grad_(highest > 0)
             learned = [p for p in parameters if p.requires_grad]
             matrices, others = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
             groups += [
@@ -278,6 +299,9 @@ class _Run:
                 {"params": others, "weight_decay": 0.0, "highest": highest},
             ]
         return [group for group in groups if group["params"]]
+
+    def _pretrained(self) -> list[nn.Module]:
+        return self.model.image_encoder.pretrained() + self.model.text_encoder.pretrained()
 
     def _timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         while True:
@@ -295,13 +319,14 @@ class _Run:
 
 
 def validate(model: Model, studies: Sequence[Study]) -> dict[str, float]:
-    """Retrieval among studies in both directions: recall at 1, 5 and 10 and the median rank."""
+    """Retrieval among studies in both directions: recall at 1, 5 and 10, mean reciprocal rank, median rank."""
     scores = model.score(*model.encode_studies(studies)).numpy()
     relevant = same(studies).numpy()
     values: dict[str, float] = {}
     for direction, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
         ranks = metrics.ranks(matrix, relevant)
         values |= {f"{direction}/R@{k}": float(metrics.recall_at(ranks, k).mean()) for k in (1, 5, 10)}
+        values[f"{direction}/MRR"] = float((1 / ranks).mean())
         values[f"{direction}/median_rank"] = metrics.median_rank(ranks)
     return values
 
@@ -315,8 +340,21 @@ def _schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def _fingerprint(studies: Sequence[Study]) -> str:
-    """Changes when a study, its text or the order changes; says nothing about anybody."""
+    """Changes when a study, its text, the size of an image or its file, or the order changes; names nobody."""
     digest = hashlib.sha256()
     for study in studies:
-        digest.update(json.dumps([study.id, study.document, len(study.images)]).encode())
+        files = [(i.size, i.path.stat().st_size if isinstance(i, ImageFile) else 0) for i in study.images]
+        digest.update(json.dumps([study.id, study.document, files]).encode())
     return digest.hexdigest()[:16]
+
+
+def _differences(new: dict[str, Any], old: dict[str, Any], where: str = "") -> list[str]:
+    """What differs, as "part.name was this and is that"."""
+    found = []
+    for key in sorted({*new, *old}):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(after, before, f"{where}{key}.")
+        elif before != after:
+            found.append(f"{where}{key} was {before} and is {after}")
+    return found
