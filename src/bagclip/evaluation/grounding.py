@@ -89,7 +89,7 @@ def grounding(model: Model, studies: Sequence[Study], *, kinds: Sequence[str] | 
         "images": len({(study.id, annotation.image) for study, annotation in phrases}),
         "patients": len(set(patients)),
         "regions outside what the encoder sees": sum(fit.seen == 0 for fit in fits),
-        "convention": "union of boxes or mask; raw maps in original pixels; chance: each map on another phrase's region",
+        "convention": "union of boxes or mask; raw maps in original pixels; chance: each map for another phrase",
     }
     return Result("grounding", measured, context)
 
