@@ -16,12 +16,12 @@ import bagclip as bc
 from bagclip.data.readers.phantom import prompts
 
 VARIANTS = {
-    "lse_nl, losses, r=10, t=1/20": lambda dim: bc.methods.lse_nl(dim, 10.0, 0.05, "losses"),
-    "lse_nl, scores, r=10, t=1/20": lambda dim: bc.methods.lse_nl(dim, 10.0, 0.05, "scores"),
-    "lse_nl, losses, r=5, t=1/20": lambda dim: bc.methods.lse_nl(dim, 5.0, 0.05, "losses"),
-    "lse_nl, losses, r=20, t=1/20": lambda dim: bc.methods.lse_nl(dim, 20.0, 0.05, "losses"),
-    "lse_nl, losses, r=10, t=1/5": lambda dim: bc.methods.lse_nl(dim, 10.0, 0.2, "losses"),
-    "lse_nl, losses, r=10, t=sqrt(dim)": lambda dim: bc.methods.lse_nl(dim, 10.0, None, "losses"),
+    "lse_nl, losses, r=10, t=1/20": lambda dim: bc.methods.lse_nl_losses(dim, 10.0, 0.05),
+    "lse_nl, scores, r=10, t=1/20": lambda dim: bc.methods.lse_nl(dim, 10.0, 0.05),
+    "lse_nl, losses, r=5, t=1/20": lambda dim: bc.methods.lse_nl_losses(dim, 5.0, 0.05),
+    "lse_nl, losses, r=20, t=1/20": lambda dim: bc.methods.lse_nl_losses(dim, 20.0, 0.05),
+    "lse_nl, losses, r=10, t=1/5": lambda dim: bc.methods.lse_nl_losses(dim, 10.0, 0.2),
+    "lse_nl, losses, r=10, t=sqrt(dim)": lambda dim: bc.methods.lse_nl_losses(dim, 10.0, None),
     "lse, r=10": lambda dim: bc.methods.lse(10.0),
     "nl, t=1/20": lambda dim: bc.methods.nl(dim, 0.05),
     "biovil": lambda dim: bc.methods.biovil(),

@@ -1,6 +1,7 @@
 """What README and docs say is true: their Python runs, their commands exist, their links lead somewhere."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -54,3 +55,9 @@ def test_commands_of_the_pages_exist():
 def test_examples_run(example):
     run = subprocess.run([sys.executable, example, "--quick"], capture_output=True, text=True, check=False)
     assert run.returncode == 0 and run.stdout, run.stderr
+
+
+def test_the_page_of_methods_is_that_of_the_code():
+    """`python docs/methods.py` writes it."""
+    generator = runpy.run_path(str(ROOT / "docs" / "methods.py"))
+    assert (ROOT / "docs" / "methods.md").read_text() == generator["page"]()

@@ -5,7 +5,7 @@ from bagclip import methods
 from bagclip.aggregators import Attention, LogSumExp, Max, Mean, NonLocal
 from bagclip.bags import Bag
 from bagclip.formula import parse
-from bagclip.losses import InfoNCE
+from bagclip.losses import InfoNCE, Known
 from bagclip.method import Method
 from bagclip.scores import chain
 from bagclip.similarity import Cosine
@@ -18,8 +18,12 @@ MAX, MEAN, COS = Max().over("regions"), Mean().over("sentences"), Cosine()
     [
         (lambda: chain(COS, Max(), MEAN), TypeError, r'write Max\(\)\.over\("regions"\)'),
         (lambda: chain(COS, "max", MEAN), TypeError, "not of 'max'"),
-        (lambda: chain(MAX, MEAN), ValueError, r"exactly one similarity, this one has 0; put Cosine\(\)"),
-        (lambda: chain(COS, COS, MAX, MEAN), ValueError, "this one has 2; drop one"),
+        (lambda: chain(MAX, MEAN), ValueError, r"exactly one similarity, this one has none; put Cosine\(\)"),
+        (
+            lambda: chain(COS, COS, MAX, MEAN),
+            ValueError,
+            r"compares exactly once, this one with Cosine\(\) and Cosine\(\); drop one",
+        ),
         (lambda: chain(COS, MAX), ValueError, r"sentences are never pooled; add an aggregator such as Mean\(\)\.over"),
         (lambda: chain(COS, MAX, MAX, MEAN), ValueError, "pools each axis once, so drop one"),
         (lambda: chain(MAX, COS, MEAN), TypeError, r"Max pools scores; write it to the right: chain\(Cosine\(\), Max"),
@@ -35,14 +39,18 @@ MAX, MEAN, COS = Max().over("regions"), Mean().over("sentences"), Cosine()
             "already depends on the other bag; pool sentences before it, or right",
         ),
         (lambda: Max().over("words"), ValueError, 'an axis is "regions" or "sentences"'),
-        (lambda: LogSumExp(0.0), ValueError, "must be a positive number, got 0.0"),
+        (lambda: LogSumExp(0.0), ValueError, "must be a positive number, Learned or Annealed, got 0.0"),
         (lambda: LogSumExp(float("nan")), ValueError, "must be a positive number"),
-        (lambda: NonLocal(4, temperature=-1.0), ValueError, "must be a positive number or None"),
+        (lambda: NonLocal(4, temperature=-1.0), ValueError, "must be a positive number"),
         (lambda: chain(COS, MAX, MEAN) + 1.0, TypeError, "a score adds to a score"),
         (lambda: chain(COS, MAX, MEAN) * chain(COS, MAX, MEAN), TypeError, "scaled by a finite number"),
         (lambda: float("inf") * chain(COS, MAX, MEAN), TypeError, "scaled by a finite number"),
         (lambda: InfoNCE(), ValueError, "needs a score for both directions"),
-        (lambda: InfoNCE(chain(COS, MAX, MEAN), temperature=0.0), ValueError, "at least 0.01"),
+        (
+            lambda: InfoNCE(chain(COS, MAX, MEAN), temperature=0.0),
+            ValueError,
+            "temperature of InfoNCE must be a positive number",
+        ),
     ],
 )
 def test_a_malformed_score_says_what_to_write_instead(make, error, sentence):
@@ -72,25 +80,30 @@ def test_what_is_no_formula_is_refused_and_not_run(text):
         parse(text)
 
 
-BUILT = {name: {} for name in methods.METHODS} | {"lse_nl ": {"combine": "losses"}}
+SMALL = {"carzero": {"heads": 2, "layers": 2}}
 
 
-@pytest.mark.parametrize("name", BUILT)
+@pytest.mark.parametrize("name", methods.METHODS)
 def test_a_method_is_rebuilt_from_its_formulas_with_the_same_shared_parts(name):
-    method = methods.build(name.strip(), dim=6, **BUILT[name])
+    method = methods.build(name, dim=6, **SMALL.get(name, {}))
     again = Method.from_config(method.config())
     assert again.config() == method.config()
     again.load_state_dict(method.state_dict())
     assert len(list(again.parameters())) == len(list(method.parameters()))
-    images, documents = Bag.dense(torch.randn(3, 4, 6)), Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2)])
+    images = Bag.dense(torch.randn(3, 4, 6), grid=(2, 2))
+    documents = Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2)])
     assert torch.equal(again.score(images, documents), method.score(images, documents))
-    assert torch.equal(again.loss(images, documents), method.loss(images, documents))
+    losses = []
+    for loss in (again.loss, method.loss):
+        torch.manual_seed(0)
+        losses.append(loss(images, documents, Known(labels=torch.eye(3))))
+    assert torch.equal(*losses)
 
 
 def test_lse_nl_contrasts_the_mean_score_or_both_scores():
     torch.manual_seed(0)
     images, documents = Bag.dense(torch.randn(4, 5, 6)), Bag.from_list([torch.randn(n, 6) for n in (1, 3, 2, 2)])
-    as_scores, as_losses = methods.lse_nl(6), methods.lse_nl(6, combine="losses")
+    as_scores, as_losses = methods.lse_nl(6), methods.lse_nl_losses(6)
     as_losses.score.load_state_dict(as_scores.score.state_dict())
     local, non_local = as_losses.score.score.left, as_losses.score.score.right
     assert torch.equal(as_scores.score(images, documents), as_losses.score(images, documents))
@@ -134,7 +147,9 @@ def test_every_method_is_described(name):
         ("lse-nl", {}, "did you mean 'lse_nl'"),
         ("lse", {"sharpnes": 2.0}, "did you mean 'sharpness'"),
         ("biovil", {"dim": 3}, None),
-        ("lse_nl", {"combine": "both"}, 'combines "losses" or "scores"'),
+        ("chain(Cosine())", {}, "regions are never pooled"),
+        ("InfoNCE(chain(Cosine(), Max().over('regions'), Mean().over('sentences')))", {}, "is a InfoNCE; a method is"),
+        ("chain(Cosine(), Max().over('regions'), Mean().over('sentences'))", {"dim2": 3}, "a formula has no options"),
     ],
 )
 def test_unknown_methods_and_options_name_the_nearest(name, options, sentence):
@@ -155,3 +170,63 @@ def test_incomparable_bags_are_refused():
     ]:
         with pytest.raises(ValueError, match=sentence):
             score(good, other)
+
+
+def test_a_named_part_is_one_part():
+    text = (
+        'chain(Attention(dim=6).named("pool").over("regions"), Mean().over("sentences"), Cosine()) + '
+        'chain(Attention(dim=6).named("pool").over("sentences"), Mean().over("regions"), Cosine())'
+    )
+    score = parse(text)
+    assert repr(score) == text and len(list(score.parameters())) == 3
+    other = parse(text.replace('"pool"', '"other"', 1))
+    assert len(list(other.parameters())) == 6
+    carzero = methods.carzero(8, heads=2, layers=1)
+    assert carzero.score.score.left.middle.aggregator is carzero.loss.right.score.middle.aggregator
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'chain(Cosine(), LogSumExp(sharpness=Learned(start=5.0)).over("regions"), Mean().over("sentences"))',
+        'chain(Cosine(), LogSumExp(sharpness=Annealed(start=1.0, end=9.0)).over("regions"), Mean().over("sentences"))',
+        'InfoNCE(score=chain(Cosine(), TopK(k=2).over("regions"), Mean().over("sentences")), weights=(1.0, 0.25))',
+        'chain(Critic(dim=4, hidden=(8, 3)), Max().over("regions"), Mean().over("sentences"))',
+        'chain(SparseAttention(similarity=Dot(scaled=True)).over("regions"), Cosine(), Mean().over("sentences"))',
+    ],
+)
+def test_scales_tuples_and_parts_in_parts_are_read(text):
+    assert repr(parse(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('chain(Cosin(), Max().over("regions"), Mean().over("sentences"))', "did you mean 'Cosine'"),
+        (
+            'chain(Cosine(), LogSumExp().over("regions"), Mean().over("sentences"))',
+            "LogSumExp missing a required argument",
+        ),
+        ('chain(Cosine(), Max(3).over("regions"), Mean().over("sentences"))', "Max too many positional arguments"),
+        ('chain(Cosine(), Max().over("words"), Mean().over("sentences"))', 'an axis is "regions" or "sentences"'),
+        ('chain(Cosine(), LogSumExp(-1.0).over("regions"), Mean().over("sentences"))', "must be a positive number"),
+    ],
+)
+def test_a_wrong_formula_says_what_is_wrong(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            'chain(NonLocal(dim=4).over("regions"), Cosine(), Mean().over("sentences"))',
+            r"NonLocal\(dim=4\) is for features",
+        ),
+        ('chain(Bilinear(dim=4), Max().over("regions"), Mean().over("sentences"))', "these have dim 3"),
+    ],
+)
+def test_a_part_of_another_size_is_named(text, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        parse(text)(Bag.dense(torch.ones(1, 2, 3)), Bag.dense(torch.ones(1, 2, 3)))

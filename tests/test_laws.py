@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import laws
@@ -21,6 +21,7 @@ def test_every_method_is_a_member():
 
 @members
 @dtypes
+@settings(max_examples=8)
 @given(data=st.data())
 def test_member_obeys_the_laws(member, dtype, data):
     torch.manual_seed(0)
@@ -28,33 +29,12 @@ def test_member_obeys_the_laws(member, dtype, data):
     images, documents = data.draw(laws.bags(dtype)), data.draw(laws.bags(dtype))
     dense = reference.matrix(member.dense, images, documents, **member.parameters(score))
     laws.close(score(images, documents), dense, dtype)
-    laws.permutation(score, images, documents, data.draw(st.integers(0, 99)))
-    laws.batch_independence(score, images, documents)
-    laws.replication(score, images, documents)
-    laws.transposition(score, images, documents)
-    laws.finite_gradients(score, images, documents)
-    laws.formula(score, images, documents)
+    laws.hold(score, images, documents)
 
 
-@given(score=laws.chains(), data=st.data())
-def test_random_chains_obey_the_laws(score, data):
-    score = score.double()
-    images, documents = data.draw(laws.bags()), data.draw(laws.bags())
-    laws.permutation(score, images, documents, data.draw(st.integers(0, 99)))
-    laws.batch_independence(score, images, documents)
-    laws.replication(score, images, documents)
-    laws.transposition(score, images, documents)
-    laws.finite_gradients(score, images, documents)
-    laws.formula(score, images, documents)
-
-
-@members
-def test_one_region_and_one_sentence_give_the_cosine(member):
-    torch.manual_seed(1)
-    images = Bag.dense(torch.randn(4, 1, laws.DIM))
-    documents = Bag.dense(torch.randn(5, 1, laws.DIM))
-    expected = torch.cosine_similarity(images.instances[:, None], documents.instances[None], dim=-1)
-    torch.testing.assert_close(member.make()(images, documents).detach(), expected)
+@given(score=laws.chains(), data=st.data(), dtype=st.sampled_from([torch.float64, torch.float32]))
+def test_random_chains_obey_the_laws(score, data, dtype):
+    laws.hold(score.to(dtype), data.draw(laws.bags(dtype)), data.draw(laws.bags(dtype)))
 
 
 @members
@@ -81,7 +61,7 @@ def test_unnormalised_log_sum_exp_says_that_it_counts():
 @given(data=st.data())
 def test_sums_and_multiples_are_linear(data):
     torch.manual_seed(3)
-    a, b = (member.make().double() for member in (laws.MEMBERS[0], laws.MEMBERS[-1]))
+    a, b = methods.clip(laws.DIM).score.double(), methods.lse_nl(laws.DIM).score.double()
     images, documents = data.draw(laws.bags()), data.draw(laws.bags())
     combined = (0.3 * a + b * -2.0)(images, documents)
     laws.close(combined, (0.3 * a(images, documents) - 2.0 * b(images, documents)).detach(), torch.float64)

@@ -12,10 +12,11 @@ from bagclip.encoders import ConvNet, Text
 from bagclip.model import Model
 
 
-def small(method=None, **options):
+def small(method=None, granularity="sentences", **options):
     torch.manual_seed(0)
     method = method or methods.lse_nl(dim=16)
-    model = Model(ConvNet(dim=16, size=64, width=4, **options), Text(dim=16, width=16, layers=1), method)
+    text = Text(dim=16, width=16, layers=1, granularity=granularity)
+    model = Model(ConvNet(dim=16, size=64, width=4, **options), text, method)
     model.text_encoder.fit(study.document for study in phantom(20, size=64))
     return model.eval()
 
@@ -50,7 +51,7 @@ def test_views_of_a_study_make_one_bag():
     assert images.lengths.tolist() == [128, 64]
     each = model.encode_images([first, second])
     torch.testing.assert_close(next(iter(images)), each.instances)
-    maps = model.region_map(images.select([0]), model.encode_documents([["effusion", "heart"]]))
+    maps = model.region_map(images.select([0]), model.encode_documents([["effusion"], ["heart"]]))
     assert maps.shape == (2, 2, 8, 8)
 
 
@@ -95,3 +96,24 @@ def test_a_region_map_needs_a_grid():
     model = small()
     with pytest.raises(ValueError, match="of one image on a grid"):
         model.region_map(Bag.dense(torch.zeros(1, 4, 16)), model.encode_documents(["effusion"]))
+
+
+@pytest.mark.parametrize("granularity", ["sentences", "words", "document"])
+def test_the_map_of_a_phrase_is_the_mean_of_those_of_its_instances(granularity, tmp_path):
+    model, (study,) = small(granularity=granularity), phantom(1, size=64)
+    image = model.encode_images([study.images[0]])
+    phrases = ["small left pleural effusion", "effusion", "no nodule."]
+    bags = model.encode_documents([[phrase] for phrase in phrases])
+    assert bags.lengths.tolist() == ([4, 1, 3] if granularity == "words" else [1, 1, 1])
+    maps = model.region_map(image, bags)
+    assert maps.shape == (3, 1, 8, 8)
+    for bag, found, phrase in zip(bags, maps, phrases, strict=True):
+        each = [model.region_map(image, Bag.dense(row[None, None])) for row in bag]
+        torch.testing.assert_close(found, torch.stack([one[0] for one in each]).mean(0))
+        geometry = model.geometry(study.images[0])
+        heat = model.ground(study.images[0], phrase)
+        np.testing.assert_allclose(heat, geometry.to_original(found[0]).numpy(), atol=1e-5)
+    model.save_pretrained(tmp_path / "m")
+    again = Model.from_pretrained(tmp_path / "m")
+    assert again.text_encoder.granularity == granularity
+    assert np.array_equal(again.ground(study.images[0], phrases[0]), model.ground(study.images[0], phrases[0]))

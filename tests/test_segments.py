@@ -10,6 +10,7 @@ PLAIN = {
     "mean": lambda piece: piece.mean(0),
     "max": lambda piece: piece.amax(0),
     "logsumexp": lambda piece: piece.exp().sum(0).log(),
+    "logmeanexp": lambda piece: piece.exp().mean(0).log(),
 }
 
 
@@ -71,3 +72,32 @@ def test_by_length_covers_every_entry_once(lengths):
     owners = segments.owners(lengths)
     for matrix in rows:
         assert (owners[matrix] == owners[matrix[:, :1]]).all()
+
+
+@given(case=pieces())
+def test_sort_equals_a_loop_and_keeps_the_order_of_equal_ones(case):
+    values, lengths = case
+    expected = torch.cat([piece.sort(0, descending=True).values for piece in values.split(lengths.tolist())])
+    assert torch.equal(segments.sort(values, lengths), expected)
+    assert torch.equal(segments.sort(values.T, lengths, dim=1), expected.T)
+    assert torch.equal(segments.sort(values.T, lengths, dim=-1), expected.T)
+    # The gradient tells where each entry came from: its rank, plus one.
+    tracked = values.clone().requires_grad_()
+    ranks = torch.cat([torch.arange(1.0, int(n) + 1) for n in lengths]).double()[:, None].expand_as(values)
+    (segments.sort(tracked, lengths) * ranks).sum().backward()
+    places = torch.empty_like(values)
+    start = 0
+    for n in lengths.tolist():
+        for c in range(values.shape[1]):
+            column = values[start : start + n, c].tolist()
+            for rank, i in enumerate(sorted(range(n), key=lambda i, column=column: (-column[i], i))):
+                places[start + i, c] = rank + 1
+        start += n
+    assert torch.equal(tracked.grad, places)
+
+
+@pytest.mark.parametrize("lengths", [[2, 2], [1, 3]])
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "logsumexp", "logmeanexp"])
+def test_nan_stays_in_its_segment_and_is_never_made_a_number(name, lengths):
+    pooled = getattr(segments, name)(torch.tensor([1.0, 2.0, float("nan"), 4.0]), torch.tensor(lengths))
+    assert torch.isfinite(pooled[0]) and torch.isnan(pooled[1])

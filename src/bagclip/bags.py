@@ -118,15 +118,16 @@ class Bag:
         return Bag(instances, self.lengths, self.grid)
 
     def singletons(self) -> Bag:
-        """Every instance as a bag of its own: a document's sentences, each scored alone."""
+        """Every instance as a bag of its own."""
         return Bag(self.instances, torch.ones(len(self.instances), dtype=torch.int64))
 
     def select(self, indices: Sequence[int]) -> Bag:
         """The bags at these indices, in this order, repeats allowed."""
-        rows = list(self)
-        return Bag(
-            torch.cat([rows[i] for i in indices]), self.lengths[torch.as_tensor(indices, dtype=torch.int64)], self.grid
-        )
+        chosen = torch.as_tensor(indices, dtype=torch.int64)
+        lengths, starts = self.lengths[chosen], self.lengths.cumsum(0) - self.lengths
+        shift = starts[chosen] - (lengths.cumsum(0) - lengths)
+        rows = torch.arange(int(lengths.sum())) + shift.repeat_interleave(lengths)
+        return Bag(self.instances[rows.to(self.instances.device)], lengths, self.grid)
 
     def split(self, bags: int) -> Iterator[Bag]:
         """The same bags in batches of at most ``bags``."""

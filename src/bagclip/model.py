@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bagclip import encoders, weights
+from bagclip import encoders, segments, weights
 from bagclip.bags import Bag
-from bagclip.data.batches import Loader, chunks
+from bagclip.data.batches import Loader, chunks, join
+from bagclip.data.features import ArrayFeatures
 from bagclip.data.sentences import split
 from bagclip.data.study import ArrayImage, Image, Study
-from bagclip.encoders import ImageEncoder, TextEncoder
+from bagclip.encoders import GridEncoder, ImageEncoder, TextEncoder
+from bagclip.losses import Known
 from bagclip.method import Method
 from bagclip.preprocess import Geometry
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float
+    from jaxtyping import Float
 
 BLOCK = 1 << 24
 """How many similarities of a region with a sentence are held at a time when many pairs are scored."""
@@ -32,7 +34,7 @@ class Model(nn.Module):
 
     Args:
         image_encoder: makes each image a bag of regions.
-        text_encoder: makes each document a bag of sentences, of the same dim.
+        text_encoder: makes each document a bag of sentences or words, of the same dim.
         method: the score to rank with and the loss to learn with.
 
     Raises:
@@ -70,55 +72,53 @@ class Model(nn.Module):
 
     def forward(
         self,
-        pixels: Float[Tensor, "views channels height width"],
-        views: Sequence[int],
+        inputs: Float[Tensor, "inputs ..."],
+        counts: Sequence[int],
         documents: Sequence[Sequence[str]],
-        same: Bool[Tensor, "pairs pairs"] | None = None,
+        known: Known | None = None,
     ) -> Float[Tensor, ""]:
         """The method's loss for a batch of pairs.
 
         Args:
-            pixels: every view of every study, in [0, 1].
-            views: how many views each study has.
+            inputs: what the image encoder read of every study: the pixels of its views, in [0, 1], or rows of features.
+            counts: how many of them each study has.
             documents: the sentences of each study.
-            same: pairs that are no negatives.
+            known: what else is known about the pairs.
         """
-        return self.method.loss(self.regions(pixels, views), self.text_encoder(documents), same)
+        return self.method.loss(self.regions(inputs, counts), self.text_encoder(documents), known)
 
-    def regions(self, pixels: Float[Tensor, "views channels height width"], views: Sequence[int]) -> Bag:
-        """The bag of regions of each study: the grids of its views, one after the other."""
-        grid = self.image_encoder(pixels)
-        rows, columns = grid.shape[1:3]
-        return Bag(grid.flatten(0, 2), torch.tensor(views) * (rows * columns), (rows, columns))
+    def regions(self, inputs: Float[Tensor, "inputs ..."], counts: Sequence[int]) -> Bag:
+        """The bag of regions of each study: those of its images, one after the other."""
+        return self.image_encoder.bags(inputs, counts)
 
     @torch.no_grad()
     def encode_studies(self, studies: Sequence[Study], batch_size: int = 64) -> tuple[Bag, Bag]:
-        """Regions and sentences of studies, on the CPU."""
+        """Regions of the images and instances of the documents of studies, on the CPU."""
         if not len(studies):
             raise ValueError("there are no studies to encode; give at least one.")
         images, documents = [], []
         with _evaluating(self):
-            loader = Loader(studies, self.image_encoder.preprocess, memory=0)
+            loader = Loader(studies, self.image_encoder.read, memory=0)
             for batch in loader.batches(chunks(len(studies), batch_size)):
-                images.append(self.regions(batch.pixels.to(self.device), batch.views).to("cpu"))
+                images.append(self.regions(batch.inputs.to(self.device), batch.counts).to("cpu"))
                 documents.append(self.text_encoder(batch.documents).to("cpu"))
         return Bag.concatenate(images), Bag.concatenate(documents)
 
     @torch.no_grad()
     def encode_images(self, images: Iterable[Image | np.ndarray], batch_size: int = 64) -> Bag:
-        """Regions of single images, 8-bit arrays or lazily read ones, on the CPU."""
+        """Regions of single images, on the CPU: lazily read ones, 8-bit arrays, or float matrices of features."""
         bags, items = [], [_image(image) for image in images]
         if not items:
             raise ValueError("there are no images to encode; give at least one.")
         with _evaluating(self):
             for indices in chunks(len(items), batch_size):
-                inputs = [self.image_encoder.preprocess(items[i].pixels())[0] for i in indices]
-                bags.append(self.regions(torch.stack(inputs).to(self.device) / 255, [1] * len(inputs)).to("cpu"))
+                inputs = [self.image_encoder.read(items[i]) for i in indices]
+                bags.append(self.regions(join(inputs).to(self.device), [len(part) for part in inputs]).to("cpu"))
         return Bag.concatenate(bags)
 
     @torch.no_grad()
     def encode_documents(self, documents: Sequence[str | Sequence[str]], batch_size: int = 256) -> Bag:
-        """Sentences of documents, which are texts (and are split) or lists of sentences, on the CPU."""
+        """Bags of documents, which are texts (and are split) or lists of sentences, on the CPU."""
         lists = [
             [text[start:end] for start, end in split(text)] if isinstance(text, str) else list(text)
             for text in documents
@@ -144,13 +144,19 @@ class Model(nn.Module):
         return torch.cat(rows)
 
     @torch.no_grad()
-    def region_map(self, image: Bag, sentences: Bag) -> Float[Tensor, "sentences views rows columns"]:
-        """Where each sentence is seen in one image bag, on the grid of its regions."""
+    def region_map(self, image: Bag, phrases: Bag) -> Float[Tensor, "phrases views rows columns"]:
+        """Where each phrase, a bag of its own, is seen in one image bag, on the grid of its regions.
+
+        The map of a phrase of several instances, of words, say, is the mean of theirs.
+        """
         if len(image) != 1 or image.grid is None:
-            raise ValueError(f"a region map is of one image on a grid, got {len(image)} bags and grid {image.grid}.")
+            raise ValueError(
+                f"a region map is of one image on a grid, got {len(image)} bags and grid {image.grid}; which of any "
+                f"regions answer a phrase is told by model.method.score.region_map(images, phrases)."
+            )
         with _evaluating(self):
-            values = self.method.score.region_map(image.to(self.device), sentences.to(self.device)).cpu()
-        return values.T.reshape(len(sentences.instances), -1, *image.grid)
+            values = self.method.score.region_map(image.to(self.device), phrases.to(self.device)).cpu()
+        return segments.mean(values, phrases.lengths, dim=1).T.reshape(len(phrases), -1, *image.grid)
 
     def ground(self, image: Image | np.ndarray, phrase: str) -> Float[np.ndarray, "height width"]:
         """Where a phrase is seen, in pixels of the original image; NaN where the encoder does not look.
@@ -165,7 +171,12 @@ class Model(nn.Module):
         return geometry.to_original(values[0, 0]).numpy()
 
     def geometry(self, image: Image) -> Geometry:
-        """How the pixels of an image lie in the encoder's input."""
+        """How the pixels of an image lie in the encoder's input; ``ValueError`` if there are none."""
+        if not isinstance(self.image_encoder, GridEncoder):
+            raise ValueError(
+                f"the image encoder {type(self.image_encoder).__name__} reads no pixels, so there are none to show a "
+                f"phrase in; which regions answer it is told by model.method.score.region_map(images, phrases)."
+            )
         return self.image_encoder.preprocess.geometry(*image.size)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -206,7 +217,9 @@ class Model(nn.Module):
 
 
 def _image(image: Image | np.ndarray) -> Image:
-    return ArrayImage(image) if isinstance(image, np.ndarray) else image
+    if not isinstance(image, np.ndarray):
+        return image
+    return ArrayFeatures(image) if image.dtype.kind == "f" else ArrayImage(image)
 
 
 def _folder(name: str | Path) -> Path:

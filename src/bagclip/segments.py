@@ -54,7 +54,9 @@ def argmax(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim
     else:
         highest = _ragged(values, lengths, dim, "amax").index_select(dim, owners(lengths, values.device))
         position = _column(torch.arange(values.shape[dim]), values, dim)
-        return _ragged(torch.where(values == highest, position, values.shape[dim]), lengths, dim, "amin")
+        # NaN equals nothing, itself included, and must not pass for a number.
+        found = (values == highest) | values.isnan()
+        return _ragged(torch.where(found, position, values.shape[dim]), lengths, dim, "amin")
     return inside + _column(_starts(lengths).to(values.device), values, dim)
 
 
@@ -66,6 +68,22 @@ def max(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim: i
         tensor([1., 4.])
     """
     return values.gather(dim, argmax(values.detach(), lengths, dim))
+
+
+def sort(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim: int = 0) -> Float[Tensor, "..."]:
+    """Each segment along ``dim`` with its largest entry first; the shape stays, and equal entries keep their order.
+
+    Example:
+        >>> sort(torch.tensor([1.0, 2.0, 4.0]), torch.tensor([1, 2]))
+        tensor([1., 4., 2.])
+    """
+    if (size := _common(lengths)) is not None:
+        inner = _inner(values, dim)
+        split = values.unflatten(dim, (-1, size))
+        return split.sort(dim=inner, descending=True, stable=True).values.flatten(inner - 1, inner)
+    order = values.detach().sort(dim=dim, descending=True, stable=True).indices
+    regrouped = owners(lengths, values.device)[order].sort(dim=dim, stable=True).indices
+    return values.gather(dim, order.gather(dim, regrouped))
 
 
 def logsumexp(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim: int = 0) -> Float[Tensor, "..."]:
@@ -81,6 +99,16 @@ def logsumexp(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], 
     highest = _ragged(values.detach(), lengths, dim, "amax")
     shifted = values - highest.index_select(dim, owner)
     return highest + sum(shifted.exp(), lengths, dim).log()
+
+
+def logmeanexp(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim: int = 0) -> Float[Tensor, "..."]:
+    """Logarithm of the mean exponential of each segment along ``dim``, shifted so that it cannot overflow.
+
+    Example:
+        >>> logmeanexp(torch.tensor([1000.0, 2.0, 2.0]), torch.tensor([1, 2]))
+        tensor([1000.,    2.])
+    """
+    return logsumexp(values, lengths, dim) - _column(lengths.to(values).log(), values, dim)
 
 
 def softmax(values: Float[Tensor, "..."], lengths: Int64[Tensor, "segments"], dim: int = 0) -> Float[Tensor, "..."]:

@@ -182,8 +182,13 @@ def test_methods_are_listed_for_people_and_machines(capsys):
     assert "log-sum-exp" in capsys.readouterr().out
     bagclip("methods", "--json")
     listed = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in listed] == ["clip", "biovil", "maxsim", "lse", "nl", "lse_nl"]
-    assert all(entry["formula"] and entry["equation"] and entry["reference"] for entry in listed)
+    names = """clip convirt biovil biovil_l local_mi gloria gloria_separable scan_t2i scan_i2t filip maxsim limitr
+        medclip carzero xclip siglip plip lovt mgca sparc abmil dsmil lse nl lse_nl lse_nl_losses"""
+    assert [entry["name"] for entry in listed] == names.split()
+    assert all(entry[key] for entry in listed for key in ("formula", "loss", "equation", "reference", "pooled"))
+    declared = {entry["name"]: entry["properties"] for entry in listed}
+    assert not declared["gloria"]["separable_over_sentences"] and declared["lse"]["separable_over_sentences"]
+    assert not declared["nl"]["differentiable_in_the_key"] and not declared["scan_t2i"]["replication_invariant"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +204,7 @@ def test_methods_are_listed_for_people_and_machines(capsys):
         (["train", "lse", "--data", "phantom", "--set", "train.epochs=0"], "epochs must be a whole number"),
         (["train", "lse", "--data", "phantom", "--set", "train.lr=["], "'[' is no value"),
         (["train", "lse", "--data", "phantom", "--set", "image.size=big"], "the settings of image"),
-        (["train", "lse", "--data", "phantom", "--set", "method.sharpness=abc"], "the settings of method"),
+        (["train", "lse", "--data", "phantom", "--set", "method.sharpness=abc"], "sharpness of LogSumExp must be"),
         (["train", "lse", "--data", "phantom", "--dim", "0"], "--dim must be at least 1"),
         (["train", "lse", "--data", "phantom", "--where", "view=PA"], "--where, --boxes and --masks are for tables"),
         (["train", "lse", "--data", "phantom", "--resume", "yes"], '--resume is "auto" or "never"'),

@@ -1,12 +1,14 @@
 import numpy as np
+import pytest
 import torch
 
 from bagclip.data.batches import Loader, same
+from bagclip.data.features import ArrayFeatures
 from bagclip.data.readers.phantom import phantom
 from bagclip.data.study import ArrayImage, Sentence, Study
-from bagclip.preprocess import Preprocess
+from bagclip.encoders import ConvNet, Features
 
-PREPROCESS = Preprocess(size=(64, 64))
+READ = ConvNet(size=64, width=4).read
 
 
 def study(name, text):
@@ -24,7 +26,7 @@ def test_batches_come_in_order_whatever_the_threads_and_the_memory():
     studies = list(phantom(9, size=64))
     order = [[3, 1], [8], [0, 2, 4], [5, 6, 7]]
     runs = [
-        [batch.pixels for batch in Loader(studies, PREPROCESS, memory=memory, threads=threads).batches(order)]
+        [batch.inputs for batch in Loader(studies, READ, memory=memory, threads=threads).batches(order)]
         for memory, threads in ((0, 1), (2 << 30, 3), (3 * 64 * 64, 2))
     ]
     for run in runs[1:]:
@@ -43,7 +45,7 @@ def test_an_image_is_decoded_once_and_memory_is_bounded():
 
     images = [Counted(np.zeros((64, 64), np.uint8)) for _ in range(3)]
     studies = [Study(str(i), (image,), "x", (Sentence("x", 0, 1),)) for i, image in enumerate(images)]
-    loader = Loader(studies, PREPROCESS, memory=2 * 64 * 64, threads=1)
+    loader = Loader(studies, READ, memory=2 * 64 * 64, threads=1)
     for _ in range(3):
         list(loader.batches([[0], [1], [2]]))
     assert len(reads) == 1 + 1 + 3
@@ -57,5 +59,30 @@ def test_views_are_named_for_the_transform():
         seen.append(list(names))
         return pixels
 
-    batch = next(Loader([two, study("b", "y")], PREPROCESS).batches([[0, 1]], transform))
-    assert seen == [["a/0", "a/1", "b/0"]] and batch.views == [2, 1] and batch.documents == [["x"], ["y"]]
+    batch = next(Loader([two, study("b", "y")], READ).batches([[0, 1]], transform))
+    assert seen == [["a/0", "a/1", "b/0"]] and batch.counts == [2, 1] and batch.documents == [["x"], ["y"]]
+
+
+def test_features_are_packed_as_they_are_and_not_transformed():
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((n, 3)).astype(np.float32) for n in (4, 1, 2)]
+    slides = [ArrayFeatures(array) for array in arrays]
+    text = (Sentence("x", 0, 1),)
+    studies = [Study("a", (slides[0], slides[1]), "x", text), Study("b", (slides[2],), "x", text)]
+    loader = Loader(studies, Features(width=3, dim=3).read, memory=16 * 3)
+    for _ in range(2):  # the second time partly from memory
+        (batch,) = loader.batches([[0, 1]], lambda inputs, names: inputs * 0)
+        assert batch.counts == [5, 2]
+        assert torch.equal(batch.inputs, torch.from_numpy(np.concatenate(arrays)))
+
+
+def test_a_study_that_cannot_be_read_is_named():
+    text = (Sentence("x", 0, 1),)
+    slide = Study("a", (ArrayFeatures(np.zeros((2, 3), np.float32)),), "x", text)
+    for studies, read, sentence in (
+        ([study("b", "y")], Features(width=3).read, "study 'b': the image is made of pixels"),
+        ([slide], Features(width=4).read, "study 'a': the features are of width 3, and the encoder takes width 4"),
+        ([slide], READ, "study 'a': an image that is given as features has no pixels"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            list(Loader(studies, read).batches([[0]]))

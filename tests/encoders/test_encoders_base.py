@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from bagclip.encoders import ConvNet, Text, TextEncoder, image_from_config, text_from_config
-from bagclip.encoders.base import encode_by_length, pool
 
 
 class Lengths(TextEncoder):
@@ -54,26 +53,20 @@ def test_bad_documents_are_named(documents: list, says: str) -> None:
         Lengths()(documents)
 
 
-def test_similar_lengths_are_encoded_together_and_come_back_in_order() -> None:
-    lengths = [3, 30, 8, 1, 9, 16, 30, 64]
-    tables: list[tuple[int, ...]] = []
-
-    def total(ids: Tensor, mask: Tensor) -> Tensor:
-        tables.append(tuple(ids.shape))
-        assert (ids[~mask] == 7).all() and (mask.sum(1) > ids.shape[1] - 8).all()
-        return (ids * mask).sum(1, keepdim=True).float()
-
-    tokens = [[i + 1] * length for i, length in enumerate(lengths)]
-    found = encode_by_length(tokens, total, 7, torch.device("cpu"))
-    assert found.flatten().tolist() == [(i + 1) * length for i, length in enumerate(lengths)]
-    assert sorted(tables) == [(1, 64), (2, 16), (2, 30), (3, 8)]
+def test_a_document_of_one_instance_is_its_sentences_joined_by_a_space() -> None:
+    encoder = Lengths()
+    encoder.granularity = "document"
+    bag = encoder([["a b", "abc"], ["abc"], ["abc"], ["a b abc"]])
+    assert bag.lengths.tolist() == [1, 1, 1, 1]
+    assert bag.instances.tolist() == [[7, 3], [3, 1], [3, 1], [7, 3]]
+    assert encoder.asked == ["a b abc", "abc"]
 
 
-def test_pooling_ignores_padding() -> None:
-    states = torch.tensor([[[1.0], [3.0], [100.0]], [[1.0], [3.0], [5.0]]])
-    mask = torch.tensor([[True, True, False], [True, True, True]])
-    assert pool(states, mask, "mean").tolist() == [[2], [3]]
-    assert pool(states, mask, "cls").tolist() == [[1], [1]]
+def test_an_encoder_without_words_says_so() -> None:
+    encoder = Lengths()
+    encoder.granularity = "words"
+    with pytest.raises(NotImplementedError, match="Lengths does not tell words apart"):
+        encoder([["a"]])
 
 
 def test_encoders_of_users_are_rebuilt_by_name(tmp_path: Path) -> None:

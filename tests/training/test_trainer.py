@@ -186,7 +186,7 @@ def test_what_cannot_be_trained_is_refused_with_a_sentence(tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_studies(tmp_path):
     model = model_with_words(fresh())
     with torch.no_grad():
-        model.method.loss.log_sharpness.fill_(float("nan"))
+        model.method.loss.learned.log.fill_(float("nan"))
     with pytest.raises(
         FloatingPointError, match=r"the loss is nan at step 1, in a batch with the studies phantom-1-0000"
     ):

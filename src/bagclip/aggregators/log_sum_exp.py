@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
-import torch
 from torch import Tensor
 
 from bagclip import segments
 from bagclip.aggregators.base import Aggregator, PoolsScores
+from bagclip.scale import Scale, scale, value
 
 
 class LogSumExp(Aggregator, PoolsScores):
@@ -19,11 +17,11 @@ class LogSumExp(Aggregator, PoolsScores):
     softmax_n(r s_n): attention in the backward pass (Ramon and De Raedt, 2000; Pinheiro and Collobert, 2015).
 
     Args:
-        sharpness: r > 0, which multiplies the scores.
+        sharpness: r > 0, which multiplies the scores; fixed, learned or annealed.
         normalised: whether log N is subtracted.
 
     Raises:
-        ValueError: if the sharpness is not a positive number.
+        ValueError: if the sharpness is neither a positive number nor learned or annealed.
 
     Example:
         >>> import torch
@@ -34,11 +32,9 @@ class LogSumExp(Aggregator, PoolsScores):
         tensor([1.0170])
     """
 
-    def __init__(self, sharpness: float, normalised: bool = True) -> None:
+    def __init__(self, sharpness: Scale, normalised: bool = True) -> None:
         super().__init__()
-        if not (math.isfinite(sharpness) and sharpness > 0):
-            raise ValueError(f"the sharpness of LogSumExp must be a positive number, got {sharpness!r}.")
-        self.sharpness = float(sharpness)
+        self.sharpness = scale(sharpness, "the sharpness of LogSumExp")
         self.normalised = normalised
 
     @property
@@ -48,9 +44,6 @@ class LogSumExp(Aggregator, PoolsScores):
 
     def pool_scores(self, scores: Tensor, lengths: Tensor, dim: int) -> Tensor:
         """See `PoolsScores`."""
-        pooled = segments.logsumexp(self.sharpness * scores, lengths, dim)
-        if self.normalised:
-            shape = [1] * scores.ndim
-            shape[dim] = -1
-            pooled = pooled - torch.log(lengths.to(scores)).reshape(shape)
-        return pooled / self.sharpness
+        sharpness = value(self.sharpness)
+        pool = segments.logmeanexp if self.normalised else segments.logsumexp
+        return pool(sharpness * scores, lengths, dim) / sharpness

@@ -19,6 +19,8 @@ class Max(Aggregator, PoolsScores):
         tensor([1.])
     """
 
+    smooth = False
+
     def pool_scores(self, scores: Tensor, lengths: Tensor, dim: int) -> Tensor:
         """See `PoolsScores`."""
         return segments.max(scores, lengths, dim)

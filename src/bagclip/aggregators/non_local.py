@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import normalize
-
-from bagclip import segments
-from bagclip.aggregators.base import Aggregator, PoolsAroundKey
-from bagclip.bags import Bag
-
-if TYPE_CHECKING:
-    from jaxtyping import Float
+from bagclip.aggregators.affinity import Affinity
 
 
-class NonLocal(Aggregator, PoolsAroundKey):
+class NonLocal(Affinity):
     """Mean of a bag's features weighted by their affinity to the key region of a sentence.
 
     With x normalised, k(m) = argmax_n s_nm and a learned A, the embedding of the bag for sentence m is
@@ -32,39 +20,23 @@ class NonLocal(Aggregator, PoolsAroundKey):
     Limits: A = 0 averages the normalised regions; A = 1 and temperature -> 0 gives the key region itself.
 
     Args:
-        dim: size of the features; A is (dim, dim), orthogonal at first.
-        temperature: divides the affinities; sqrt(dim), as in DSMIL, when None.
+        dim: see `Affinity`, as all that follow; A is (dim, dim), orthogonal at first.
+        temperature: divides the affinities; sqrt(dim) when None.
+        query: "mlp" or "identity" in the place of A.
+        value: "learned" averages V x in the place of x.
+        normalised: False takes the features as they are.
+        hidden: size of the layers of the "mlp".
 
     Raises:
-        ValueError: if the temperature is not a positive number.
+        ValueError: see `Affinity`.
 
     Example:
         >>> import torch
+        >>> from bagclip.bags import Bag
         >>> NonLocal(dim=3, temperature=0.01).contexts(Bag.from_list([torch.eye(3)])).detach().round()
         tensor([[1., 0., 0.],
                 [0., 1., 0.],
                 [0., 0., 1.]])
     """
 
-    def __init__(self, dim: int, temperature: float | None = None) -> None:
-        super().__init__()
-        if temperature is not None and not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"the temperature of NonLocal must be a positive number or None, got {temperature!r}.")
-        self.dim = dim
-        self.temperature = temperature
-        self.affinity = nn.Linear(dim, dim, bias=False)
-        nn.init.orthogonal_(self.affinity.weight)
-
-    def contexts(self, bag: Bag) -> Float[Tensor, "total dim"]:
-        """See `PoolsAroundKey`."""
-        features = normalize(bag.instances, dim=-1)
-        queries = self.affinity(features)
-        scale = 1 / (math.sqrt(self.dim) if self.temperature is None else self.temperature)
-        pieces, places = [], []
-        for rows in segments.by_length(bag.lengths, features.device):
-            x, q = features[rows], queries[rows]
-            pieces.append(((q @ q.mT * scale).softmax(-1) @ x).flatten(0, 1))
-            places.append(rows.flatten())
-        if len(pieces) == 1:
-            return pieces[0]
-        return torch.cat(pieces)[torch.cat(places).argsort()]
+    smooth = False

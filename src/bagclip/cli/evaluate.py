@@ -12,7 +12,7 @@ import typer
 
 from bagclip import weights
 from bagclip.cli import run as shared
-from bagclip.cli.source import open_source
+from bagclip.cli.source import input_size, open_source
 from bagclip.cli.train import AllowLeaks, Boxes, Limit, Masks, MaxRejected, Where
 from bagclip.model import Model
 
@@ -47,7 +47,7 @@ def evaluate(
     model = Model.from_pretrained(run)
     source = open_source(
         data,
-        size=model.image_encoder.preprocess.size[0],
+        size=input_size(model.image_encoder),
         boxes=boxes,
         masks=masks,
         where=where,

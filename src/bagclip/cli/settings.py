@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bagclip import methods
-from bagclip.encoders import ConvNet, ImageEncoder, Text, TextEncoder, TransformersImage, TransformersText
+from bagclip.encoders import ConvNet, Features, ImageEncoder, Text, TextEncoder, TransformersImage, TransformersText
 from bagclip.model import Model
+from bagclip.spelling import nearest
 from bagclip.training import TrainConfig
 
 PARTS = ("train", "method", "image", "text")
@@ -45,15 +45,20 @@ def build_model(
     Args:
         method: name of a method.
         settings: what `parse_settings` gave.
-        image: "convnet", or a transformers model by hub name or local folder.
+        image: "convnet", "features", or a transformers model by hub name or local folder.
         text: "text", or likewise.
         dim: size of the joint space.
     """
     if dim < 1:
         raise ValueError(f"--dim must be at least 1, got {dim}.")
+    if image == "features" and "width" not in settings["image"]:
+        raise ValueError(
+            "--image features does not say how many features a region has; add --set image.width=N, the columns of the "
+            "matrices."
+        )
     image_encoder: ImageEncoder = (
-        _call(ConvNet, "image", settings, dim=dim)
-        if image == "convnet"
+        _call({"convnet": ConvNet, "features": Features}[image], "image", settings, dim=dim)
+        if image in ("convnet", "features")
         else _call(TransformersImage, "image", settings, model=image, dim=dim)
     )
     text_encoder: TextEncoder = (
@@ -67,12 +72,6 @@ def build_model(
         raise ValueError(f"the settings of method {settings['method']} cannot be used: {error}") from error
     model = Model(image_encoder, text_encoder, built)
     return model, _call(TrainConfig, "train", settings)
-
-
-def nearest(word: str, known: Sequence[str]) -> str:
-    """A sentence that names the nearest known word, and all of them."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return (f"did you mean {close[0]!r}? " if close else "") + f"There are: {', '.join(known)}."
 
 
 def _call(function: Callable[..., Any], part: str, settings: Mapping[str, Mapping[str, Any]], **fixed: Any) -> Any:

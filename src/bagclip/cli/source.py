@@ -9,6 +9,7 @@ from typing import Any
 
 from bagclip.data import Studies, Study, Summary, pairs, phantom, splits
 from bagclip.data.readers.phantom import prompts as phantom_prompts
+from bagclip.encoders import GridEncoder, ImageEncoder
 
 PHANTOM = {"train": (6000, 1), "val": (300, 3), "test": (500, 2)}
 """How many phantom studies a split has, and their seed."""
@@ -39,10 +40,15 @@ class Source:
         return self.splits[name]
 
 
+def input_size(encoder: ImageEncoder) -> int | None:
+    """Height of the inputs that an image encoder reads, in pixels; None if it reads none."""
+    return encoder.preprocess.size[0] if isinstance(encoder, GridEncoder) else None
+
+
 def open_source(
     data: str,
     *,
-    size: int,
+    size: int | None,
     boxes: Path | None = None,
     masks: Path | None = None,
     where: Sequence[str] = (),
@@ -56,7 +62,7 @@ def open_source(
 
     Args:
         data: "phantom", "phantom:COUNT" or a path.
-        size: side of phantom images, in pixels.
+        size: side of phantom images, in pixels; None if the model reads no images.
         boxes: table of boxes.
         masks: table of masks.
         where: conditions such as "modality=X-ray"; several values of one column are alternatives.
@@ -68,6 +74,10 @@ def open_source(
     if name == "phantom":
         if asked and not asked.isdigit():
             raise ValueError(f"--data {data!r}: after 'phantom:' comes a number of studies.")
+        if size is None:
+            raise ValueError(
+                "the phantom is made of pictures, and the model reads features; give a table of their files."
+            )
         if where or boxes or masks:
             raise ValueError(
                 "the phantom has its own boxes and no columns; --where, --boxes and --masks are for tables."

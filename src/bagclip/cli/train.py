@@ -16,7 +16,7 @@ from bagclip import weights
 from bagclip.cli.bar import Bar
 from bagclip.cli.run import environment
 from bagclip.cli.settings import build_model, parse_settings
-from bagclip.cli.source import open_source
+from bagclip.cli.source import input_size, open_source
 from bagclip.training import train as run_training
 
 Boxes = Annotated[Path | None, typer.Option(help="Table of boxes.")]
@@ -28,13 +28,17 @@ Limit = Annotated[int | None, typer.Option(min=1, help="At most so many studies 
 
 
 def train(
-    method: Annotated[str, typer.Argument(help="Name of a method; `bagclip methods` lists them.")],
+    method: Annotated[
+        str, typer.Argument(help="Name of a method (`bagclip methods` lists them), or the formula of a score.")
+    ],
     data: Annotated[str, typer.Option(help="A CSV or TSV table of pairs, or phantom[:COUNT].")],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     boxes: Boxes = None,
     masks: Masks = None,
     where: Where = [],
-    image: Annotated[str, typer.Option(help="convnet, or a transformers image model: hub name or folder.")] = "convnet",
+    image: Annotated[
+        str, typer.Option(help="convnet, features (made elsewhere), or a transformers model: hub name or folder.")
+    ] = "convnet",
     text: Annotated[str, typer.Option(help="text, or a transformers text model: hub name or folder.")] = "text",
     dim: Annotated[int, typer.Option(help="Size of the joint space.")] = 128,
     set: Annotated[list[str], typer.Option(help="A setting: train.lr=3e-4, method.sharpness=8, image.size=128.")] = [],
@@ -51,7 +55,7 @@ def train(
     model, config = build_model(method, settings, image=image, text=text, dim=dim)
     source = open_source(
         data,
-        size=model.image_encoder.preprocess.size[0],
+        size=input_size(model.image_encoder),
         boxes=boxes,
         masks=masks,
         where=where,

@@ -2,6 +2,8 @@
 
 from bagclip.data.augment import Augment
 from bagclip.data.batches import Batch, Loader
+from bagclip.data.feature_files import FeatureFile
+from bagclip.data.features import ArrayFeatures, Features
 from bagclip.data.readers import Phantom, pairs, phantom
 from bagclip.data.splits import Leak, SplitLeak
 from bagclip.data.studies import Rejection, Studies, Summary, TooManyRejected
@@ -9,11 +11,14 @@ from bagclip.data.study import Annotation, ArrayImage, ArrayMask, Box, Image, Ma
 
 __all__ = [
     "Annotation",
+    "ArrayFeatures",
     "ArrayImage",
     "ArrayMask",
     "Augment",
     "Batch",
     "Box",
+    "FeatureFile",
+    "Features",
     "Image",
     "Leak",
     "Loader",

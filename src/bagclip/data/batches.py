@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from bagclip.data.study import Study
-from bagclip.preprocess import Preprocess
+from bagclip.data.study import Image, Study
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, UInt8
+    from jaxtyping import Bool, Float, Shaped
 
 
 @dataclass(frozen=True)
@@ -24,13 +23,14 @@ class Batch:
 
     Args:
         studies: the studies themselves.
-        pixels: every view of every study, in order, in [0, 1].
-        views: how many views each study has.
+        inputs: of every study, in order, what the image encoder takes: the pixels of its views, in [0, 1], or the rows
+            of its features.
+        counts: how many of them each study has.
     """
 
     studies: list[Study]
-    pixels: Float[Tensor, "views channels height width"]
-    views: list[int]
+    inputs: Float[Tensor, "views channels height width"] | Float[Tensor, "rows width"]
+    counts: list[int]
 
     @property
     def documents(self) -> list[list[str]]:
@@ -40,9 +40,27 @@ class Batch:
 
 def same(studies: Sequence[Study]) -> Bool[Tensor, "studies studies"]:
     """Which pairs are no negatives: two of one study, or two whose documents read the same but for case and space."""
-    texts = [" ".join(study.document.casefold().split()) for study in studies]
-    ids = [study.id for study in studies]
-    return _equal(texts) | _equal(ids)
+    return _equal([_reading(study) for study in studies]) | _equal([study.id for study in studies])
+
+
+def label_matrix(studies: Sequence[Study], names: Sequence[str]) -> Float[Tensor, "studies labels"]:
+    """1 where a study has a label of that name, else 0."""
+    return torch.tensor([[float(name in study.labels) for name in names] for study in studies])
+
+
+def class_shares(studies: Sequence[Study]) -> dict[str, float]:
+    """For each study, by its id, the share of the other studies that are of its class.
+
+    A class is a set of labels, where any study has one, else a document that reads the same.
+    """
+    labelled = any(study.labels for study in studies)
+    classes = {study.id: study.labels if labelled else _reading(study) for study in studies}
+    sizes = Counter(classes.values())
+    return {name: (sizes[kind] - 1) / max(1, len(classes) - 1) for name, kind in classes.items()}
+
+
+def _reading(study: Study) -> str:
+    return " ".join(study.document.casefold().split())
 
 
 def _equal(values: Sequence[str]) -> Tensor:
@@ -51,36 +69,38 @@ def _equal(values: Sequence[str]) -> Tensor:
     return codes[:, None] == codes
 
 
+Read = Callable[[Image], "Shaped[Tensor, 'inputs ...']"]
+"""What an encoder takes of one image: 8-bit pixels (1, channels, height, width), or float rows (regions, width)."""
+
 Transform = Callable[["Float[Tensor, 'images channels height width']", Sequence[str]], Tensor]
 
 
 class Loader:
-    """Makes batches of studies in background threads; an image is decoded once and kept while it fits in memory.
+    """Makes batches of studies in background threads; an image is read once and kept while it fits in memory.
 
     Threads, not processes: decoding and resizing release the interpreter, nothing is copied between processes, and the
     order and the content of batches are the same whatever the number of threads.
 
     Args:
         studies: what to load.
-        preprocess: makes the encoder's input.
-        memory: bytes of decoded images to keep.
+        read: makes the encoder's input of an image; an image encoder's own ``read``.
+        memory: bytes of inputs to keep.
         threads: how many batches are made at a time.
 
     Example:
         >>> from bagclip.data.readers.phantom import phantom
-        >>> loader = Loader(phantom(4, size=64), Preprocess(size=(64, 64)))
-        >>> [tuple(batch.pixels.shape) for batch in loader.batches([[0, 1, 2], [3]])]
+        >>> from bagclip.encoders import ConvNet
+        >>> loader = Loader(phantom(4, size=64), ConvNet(size=64).read)
+        >>> [tuple(batch.inputs.shape) for batch in loader.batches([[0, 1, 2], [3]])]
         [(3, 1, 64, 64), (1, 1, 64, 64)]
     """
 
-    def __init__(
-        self, studies: Sequence[Study], preprocess: Preprocess, *, memory: int = 2 << 30, threads: int = 2
-    ) -> None:
+    def __init__(self, studies: Sequence[Study], read: Read, *, memory: int = 2 << 30, threads: int = 2) -> None:
         self.studies = studies
-        self.preprocess = preprocess
+        self.read = read
         self.threads = threads
         self._left = memory
-        self._kept: dict[int, UInt8[Tensor, "views channels height width"]] = {}
+        self._kept: dict[int, Tensor] = {}
 
     def batches(self, batches: Iterable[Sequence[int]], transform: Transform | None = None) -> Iterator[Batch]:
         """Batches of the studies at these indices, in this order.
@@ -88,6 +108,7 @@ class Loader:
         Args:
             batches: indices of the studies of each batch.
             transform: changes the pixels of a batch, given a name for each view (the study's id and the view's number).
+                Features are left as they are.
         """
         pending: deque[Future[Batch]] = deque()
         with ThreadPoolExecutor(self.threads) as pool:
@@ -104,21 +125,30 @@ class Loader:
 
     def _batch(self, indices: list[int], transform: Transform | None) -> Batch:
         studies = [self.studies[i] for i in indices]
-        images = [self._pixels(i, study) for i, study in zip(indices, studies, strict=True)]
-        pixels = torch.cat(images) / 255
-        if transform is not None:
+        parts = [self._read(i, study) for i, study in zip(indices, studies, strict=True)]
+        inputs = join(parts)
+        if transform is not None and not parts[0].is_floating_point():
             names = [f"{study.id}/{view}" for study in studies for view in range(len(study.images))]
-            pixels = transform(pixels, names)
-        return Batch(studies, pixels, [len(views) for views in images])
+            inputs = transform(inputs, names)
+        return Batch(studies, inputs, [len(part) for part in parts])
 
-    def _pixels(self, index: int, study: Study) -> Tensor:
+    def _read(self, index: int, study: Study) -> Tensor:
         if index in self._kept:
             return self._kept[index]
-        pixels = torch.stack([self.preprocess(image.pixels())[0] for image in study.images])
-        if pixels.numel() <= self._left:
-            self._left -= pixels.numel()
-            self._kept[index] = pixels
-        return pixels
+        try:
+            inputs = torch.cat([self.read(image) for image in study.images])
+        except ValueError as error:
+            raise ValueError(f"study {study.id!r}: {error}") from error
+        if inputs.nbytes <= self._left:
+            self._left -= inputs.nbytes
+            self._kept[index] = inputs
+        return inputs
+
+
+def join(inputs: Sequence[Shaped[Tensor, "inputs ..."]]) -> Float[Tensor, "all_inputs ..."]:
+    """Inputs one after the other, as floats: 8-bit pixels in [0, 1], features as they are."""
+    joined = torch.cat(list(inputs))
+    return joined if joined.is_floating_point() else joined / 255
 
 
 def chunks(count: int, size: int) -> Iterator[range]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from bagclip.data.feature_files import FeatureFile
 from bagclip.data.files import ImageFile
 from bagclip.data.studies import Studies
 from bagclip.data.study import Study
@@ -117,7 +118,9 @@ def _shared(kind: str, members: Iterable[tuple[str, Study]]) -> list[Leak]:
 
 
 def _shared_files(studies: Iterable[Study]) -> list[Leak]:
-    files = [(image.path, study) for study in studies for image in study.images if isinstance(image, ImageFile)]
+    files = [
+        (image.path, study) for study in studies for image in study.images if isinstance(image, ImageFile | FeatureFile)
+    ]
     # Files of one content have one size: only those need reading that share theirs across splits.
     splits: defaultdict[int, set[str]] = defaultdict(set)
     sizes = {path: path.stat().st_size for path, _ in files}

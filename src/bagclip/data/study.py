@@ -135,7 +135,7 @@ class Study:
 
     Args:
         id: unique in its data set; pairs of one study are never each other's negatives.
-        images: at least one image (one a view).
+        images: at least one image (one a view), or features of its regions.
         document: the whole text.
         sentences: its sentences in order, at least one, with offsets into the document.
         patient: whose study it is; intervals are clustered by it. The id when unknown.

@@ -1,26 +1,27 @@
-"""What every encoder promises: an image becomes a grid of regions, a document a bag of sentences."""
+"""What every encoder promises: an image becomes a bag of regions, a document a bag of sentences or words."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from bagclip import segments
 from bagclip.bags import Bag
+from bagclip.data.study import Image
 from bagclip.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int64
+    from jaxtyping import Float, Shaped, UInt8
 
 log = logging.getLogger("bagclip")
 
-Pooling = Literal["mean", "cls"]
+Granularity = Literal["sentences", "words", "document"]
 
 
 class Encoder(nn.Module, ABC):
@@ -60,7 +61,24 @@ class Encoder(nn.Module, ABC):
 
 
 class ImageEncoder(Encoder):
-    """An encoder of images; ``preprocess`` makes its input and travels with it."""
+    """An encoder of images: ``read`` makes an input of each, ``bags`` encodes the inputs of several studies."""
+
+    @abstractmethod
+    def read(self, image: Image) -> Shaped[Tensor, "inputs ..."]:
+        """What is taken of one image, for a loader to keep and join: 8-bit pixels, or features as floats."""
+
+    @abstractmethod
+    def bags(self, inputs: Float[Tensor, "inputs ..."], counts: Sequence[int]) -> Bag:
+        """One bag a study.
+
+        Args:
+            inputs: what was read of all images, one after the other; pixels now in [0, 1].
+            counts: how many inputs each study has.
+        """
+
+
+class GridEncoder(ImageEncoder):
+    """An encoder of pixels, whose regions lie on a grid; ``preprocess`` makes its input and travels with it."""
 
     preprocess: Preprocess
 
@@ -70,24 +88,45 @@ class ImageEncoder(Encoder):
     ) -> Float[Tensor, "images rows columns dim"]:
         """Regions of pixels in [0, 1], on a grid whose cells divide the input evenly; it normalises them itself."""
 
+    def read(self, image: Image) -> UInt8[Tensor, "1 channels height width"]:
+        """The pixels of one image as an input."""
+        return self.preprocess(image.pixels())[0][None]
+
+    def bags(self, inputs: Float[Tensor, "images channels height width"], counts: Sequence[int]) -> Bag:
+        """One bag a study: the grids of its images, one after the other."""
+        grid = self(inputs)
+        rows, columns = grid.shape[1:3]
+        return Bag(grid.flatten(0, 2), torch.tensor(counts) * (rows * columns), (rows, columns))
+
 
 class TextEncoder(Encoder):
-    """An encoder of documents, one instance a sentence.
+    """An encoder of documents; its ``granularity`` is what an instance of a document's bag is.
 
-    ``truncated`` counts the sentences that were longer than the encoder can read; the first one also warns.
+    "sentences": each sentence. "words": each word of each sentence, read in its sentence. "document": the whole of it,
+    its sentences joined by a space, so that every bag has one instance.
+
+    ``truncated`` counts the texts (sentences, or documents) that were longer than the encoder can read; the first one
+    also warns.
     """
 
+    granularity: Granularity = "sentences"
     truncated: int = 0
 
     @abstractmethod
-    def encode(self, sentences: Sequence[str]) -> Float[Tensor, "sentences dim"]:
-        """One vector a sentence, whatever the other sentences are."""
+    def encode(self, texts: Sequence[str]) -> Float[Tensor, "texts dim"]:
+        """One vector a text, whatever the other texts are."""
+
+    def encode_words(self, texts: Sequence[str]) -> Bag:
+        """The words of each text, one bag a text, whatever the other texts are."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell words apart; choose another granularity.")
 
     def fit(self, documents: Iterable[str]) -> None:
         """Learn a vocabulary from documents, if there is none yet."""
 
     def forward(self, documents: Sequence[Sequence[str]]) -> Bag:
-        """Bags of sentences, in order; a sentence that occurs again is encoded once (with one dropout mask).
+        """Bags of sentences or words, in order, or of one instance each.
+
+        A text that occurs again is encoded once (with one dropout mask).
 
         Raises:
             ValueError: if there is no document, one is a string or has no sentence, or a sentence is blank.
@@ -104,20 +143,40 @@ class TextEncoder(Encoder):
             for j, sentence in enumerate(document):
                 if not sentence.strip():
                     raise ValueError(f"sentence {j} of document {i} is blank; leave it out.")
-                rows.append(known.setdefault(sentence, len(known)))
-        vectors = self.encode(list(known))
-        lengths = torch.tensor([len(document) for document in documents])
-        return Bag(vectors[torch.tensor(rows, device=vectors.device)], lengths)
+            texts = [" ".join(document)] if self.granularity == "document" else document
+            rows += [known.setdefault(text, len(known)) for text in texts]
+        bags = self._encode_bags(list(known)).select(rows)
+        if self.granularity == "document":
+            return bags
+        counts = torch.tensor([len(document) for document in documents])
+        return Bag(bags.instances, segments.sum(bags.lengths, counts))
+
+    def _encode_bags(self, texts: list[str]) -> Bag:
+        """One bag a text."""
+        if self.granularity == "words":
+            return self.encode_words(texts)
+        return Bag(self.encode(texts), torch.ones(len(texts), dtype=torch.int64))
 
     def _count_truncated(self, max_tokens: int) -> None:
-        # The sentence itself is not told: logs hold nothing that somebody wrote about a patient.
+        # The text itself is not told: logs hold nothing that somebody wrote about a patient.
         if not self.truncated:
+            what = "document" if self.granularity == "document" else "sentence"
             log.warning(
-                "a sentence has more than %d tokens and only its beginning is read; raise max_tokens or split such "
-                "sentences. Later ones are counted in .truncated.",
+                "a %s has more than %d tokens and only its beginning is read; raise max_tokens or split such "
+                "%ss. Later ones are counted in .truncated.",
+                what,
                 max_tokens,
+                what,
             )
         self.truncated += 1
+
+
+def checked_granularity(name: str) -> Granularity:
+    """The granularity of that name; ``ValueError`` if there is none."""
+    for granularity in get_args(Granularity):
+        if name == granularity:
+            return granularity
+    raise ValueError(f"granularity must be one of {', '.join(get_args(Granularity))}, got {name!r}.")
 
 
 def image_from_config(config: Mapping[str, Any], folder: Path) -> ImageEncoder:
@@ -146,40 +205,3 @@ def _from_config(config: Mapping[str, Any], folder: Path) -> Encoder:
     encoder = Encoder.classes[name].from_config(config)
     encoder.load_files(folder)
     return encoder
-
-
-def encode_by_length(
-    tokens: Sequence[Sequence[int]],
-    encode: Callable[[Int64[Tensor, "some length"], Bool[Tensor, "some length"]], Float[Tensor, "some dim"]],
-    padding: int,
-    device: torch.device,
-) -> Float[Tensor, "sentences dim"]:
-    """Encode sentences of similar length together, so that at most seven tokens of padding are computed for one.
-
-    Args:
-        tokens: the token ids of each sentence.
-        encode: (ids, mask) to vectors; the mask is True at tokens and False at padding.
-        padding: id of the padding token.
-        device: where to encode.
-    """
-    groups: dict[int, list[int]] = defaultdict(list)
-    for i, ids in enumerate(tokens):
-        groups[(len(ids) + 7) // 8].append(i)
-    vectors = []
-    for group in groups.values():
-        rows = [torch.tensor(tokens[i]) for i in group]
-        table = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=padding)
-        mask = torch.arange(table.shape[1]) < torch.tensor([len(row) for row in rows])[:, None]
-        vectors.append(encode(table.to(device), mask.to(device)))
-    order = torch.tensor([i for group in groups.values() for i in group])
-    return torch.cat(vectors)[order.argsort().to(device)]
-
-
-def pool(
-    states: Float[Tensor, "sentences tokens width"], mask: Bool[Tensor, "sentences tokens"], pooling: Pooling
-) -> Float[Tensor, "sentences width"]:
-    """One vector a sentence: its first token ("cls"), or the mean of its tokens, special ones too ("mean")."""
-    if pooling == "cls":
-        return states[:, 0]
-    weights = mask[:, :, None].to(states.dtype)
-    return (states * weights).sum(1) / weights.sum(1)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bagclip.encoders.base import ImageEncoder
+from bagclip.encoders.base import GridEncoder
 from bagclip.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class ConvNet(ImageEncoder):
+class ConvNet(GridEncoder):
     """A small ResNet (He et al., 2016) that knows where it looks (CoordConv: Liu et al., 2018).
 
     A region sees little more than its neighbours (31 pixels by default), so its feature describes that place, and the

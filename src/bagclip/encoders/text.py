@@ -9,29 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from bagclip.encoders.base import Pooling, TextEncoder, encode_by_length, pool
+from bagclip.encoders.base import Granularity, TextEncoder, checked_granularity
+from bagclip.encoders.tokens import Pooling, encode_by_length, pool, words_by_length
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int64
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
+
+    from bagclip.bags import Bag
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 
 
 class Text(TextEncoder):
-    """A pre-norm transformer (Xiong et al., 2020) over lower-cased word pieces, one vector a sentence.
+    """A pre-norm transformer (Xiong et al., 2020) over lower-cased word pieces.
 
     ``fit`` must see the documents before the first sentence is encoded; training does it.
 
     Args:
-        dim: size of a sentence's feature.
+        dim: size of an instance's feature.
         vocabulary: the most word pieces that are learned.
         width: size of a token inside the transformer.
         layers: transformer layers.
         heads: attention heads; they divide the width.
-        max_tokens: what a sentence is cut off at, its two special tokens included.
-        pooling: "mean" of the tokens, or the first token ("cls").
+        max_tokens: what a sentence, or a document that is one instance, is cut off at, two special tokens included.
+        pooling: "mean" of the tokens, or the first token ("cls"); words are always the mean of their own pieces.
         dropout: in training, of attention, hidden units and residuals.
+        granularity: what an instance is: "sentences", "words" (marks such as a full stop are words too) or "document".
 
     Example:
         >>> text = Text(dim=64)
@@ -52,10 +56,12 @@ class Text(TextEncoder):
         max_tokens: int = 64,
         pooling: Pooling = "mean",
         dropout: float = 0.1,
+        granularity: Granularity = "sentences",
     ) -> None:
         super().__init__()
         self.dim, self.vocabulary, self.width, self.layers, self.heads = dim, vocabulary, width, layers, heads
         self.max_tokens, self.pooling, self.dropout = max_tokens, pooling, dropout
+        self.granularity = checked_granularity(granularity)
         self.tokenizer: Tokenizer | None = None
 
         self.tokens = nn.Embedding(vocabulary, width)
@@ -79,26 +85,41 @@ class Text(TextEncoder):
         if self.tokenizer is None:
             self.tokenizer = _train_word_pieces(list(documents), self.vocabulary, self.max_tokens)
 
-    def encode(self, sentences: Sequence[str]) -> Float[Tensor, "sentences dim"]:
-        """One vector a sentence."""
-        encodings = self._fitted().encode_batch(list(sentences))
+    def encode(self, texts: Sequence[str]) -> Float[Tensor, "texts dim"]:
+        """One vector a text."""
+        tokens = [encoding.ids for encoding in self._encodings(texts)]
+        return encode_by_length(tokens, self._encode_tokens, 0, self.tokens.weight.device)
+
+    def encode_words(self, texts: Sequence[str]) -> Bag:
+        """The words of each text, one bag a text."""
+        encodings = self._encodings(texts)
+        tokens, words = [encoding.ids for encoding in encodings], [encoding.word_ids for encoding in encodings]
+        bag = words_by_length(tokens, words, self._states, 0, self.tokens.weight.device)
+        return bag.with_instances(self.project(bag.instances))
+
+    def _encodings(self, texts: Sequence[str]) -> list[Encoding]:
+        encodings = self._fitted().encode_batch(list(texts))
         for encoding in encodings:
             if encoding.overflowing:
                 self._count_truncated(self.max_tokens)
-        tokens = [encoding.ids for encoding in encodings]
-        return encode_by_length(tokens, self._encode_tokens, 0, self.tokens.weight.device)
+        return encodings
 
     def _encode_tokens(
-        self, ids: Int64[Tensor, "sentences tokens"], mask: Bool[Tensor, "sentences tokens"]
-    ) -> Float[Tensor, "sentences dim"]:
+        self, ids: Int64[Tensor, "texts tokens"], mask: Bool[Tensor, "texts tokens"]
+    ) -> Float[Tensor, "texts dim"]:
+        return self.project(pool(self._states(ids, mask), mask, self.pooling))
+
+    def _states(
+        self, ids: Int64[Tensor, "texts tokens"], mask: Bool[Tensor, "texts tokens"]
+    ) -> Float[Tensor, "texts tokens width"]:
         states = self.embedding(self.tokens(ids) + self.positions.weight[: ids.shape[1]])
         for layer in self.transformer:
             states = layer(states, src_key_padding_mask=~mask)
-        return self.project(pool(self.norm(states), mask, self.pooling))
+        return self.norm(states)
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        names = ("dim", "vocabulary", "width", "layers", "heads", "max_tokens", "pooling", "dropout")
+        names = ("dim", "vocabulary", "width", "layers", "heads", "max_tokens", "pooling", "dropout", "granularity")
         return {"class": "Text", **{name: getattr(self, name) for name in names}}
 
     def save_files(self, folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from bagclip.encoders.base import ImageEncoder
+from bagclip.encoders.base import GridEncoder
 from bagclip.encoders.hub import Source, load_model, plain_config, projection
 from bagclip.preprocess import Preprocess
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
-class TransformersImage(ImageEncoder):
+class TransformersImage(GridEncoder):
     """A transformers image model, its last hidden state as a grid of regions, and a linear projection.
 
     The model's own preprocessing is taken over (size, crop, mean, std), only that resizing is always bilinear with

@@ -115,8 +115,7 @@ def _maps(
         images, _ = model.encode_studies(annotated)
         for study, image in zip(annotated, images.split(1), strict=True):
             chosen = [a for a in study.annotations if _counts(a, kinds)]
-            sentences = model.encode_documents([[a.phrase for a in chosen]])
-            values = model.region_map(image, sentences).numpy()
+            values = model.region_map(image, model.encode_documents([[a.phrase] for a in chosen])).numpy()
             phrases += [(study, annotation) for annotation in chosen]
             maps += [values[i, annotation.image] for i, annotation in enumerate(chosen)]
     return phrases, maps

@@ -10,6 +10,7 @@ import numpy as np
 from bagclip import metrics
 from bagclip.bags import Bag
 from bagclip.data.batches import same
+from bagclip.data.features import Features
 from bagclip.data.study import Study
 from bagclip.evaluation import ground_all
 from bagclip.model import Model
@@ -54,11 +55,14 @@ def grounding_examples(
 def retrieval_examples(
     model: Model, studies: Sequence[Study], *, count: int = 4, depth: int = 3, seed: int = 0
 ) -> list[RetrievalExample]:
-    """Random queries in both directions with their best candidates and the sentence that scored best for each."""
+    """Random queries in both directions with their best candidates and the sentence that scored best for each.
+
+    An image that is given as features has no picture; what it would show is left out.
+    """
     studies = list(studies)
     images, documents = model.encode_studies(studies)
     scores, relevant = model.score(images, documents).numpy(), same(studies).numpy()
-    image_bags, document_bags = list(images.split(1)), list(documents.split(1))
+    image_bags = list(images.split(1))
     queries = np.random.default_rng(seed).permutation(len(studies))[:count].tolist()
     examples = []
     directions: tuple[tuple[Literal["text_to_image", "image_to_text"], np.ndarray], ...] = (
@@ -71,13 +75,13 @@ def retrieval_examples(
             candidates = []
             for other in np.argsort(-matrix[query], kind="stable")[:depth].tolist():
                 image, document = (other, query) if kind == "text_to_image" else (query, other)
-                sentence, value = _best_sentence(model, image_bags[image], document_bags[document])
+                sentence, value = _best_sentence(model, image_bags[image], studies[document])
                 candidates.append(
                     Candidate(
-                        image=studies[other].images[0].pixels() if kind == "text_to_image" else None,
+                        image=_picture(studies[other]) if kind == "text_to_image" else None,
                         text=studies[other].document if kind == "image_to_text" else None,
                         score=float(matrix[query, other]),
-                        best_sentence=studies[document].sentences[sentence].text,
+                        best_sentence=sentence,
                         best_sentence_score=value,
                         relevant=bool(relevant[query, other]),
                     )
@@ -86,7 +90,7 @@ def retrieval_examples(
                 RetrievalExample(
                     kind=kind,
                     query_text=studies[query].document if kind == "text_to_image" else None,
-                    query_image=studies[query].images[0].pixels() if kind == "image_to_text" else None,
+                    query_image=_picture(studies[query]) if kind == "image_to_text" else None,
                     candidates=tuple(candidates),
                     rank=int(ranks[query]),
                 )
@@ -94,7 +98,13 @@ def retrieval_examples(
     return examples
 
 
-def _best_sentence(model: Model, image: Bag, document: Bag) -> tuple[int, float]:
-    """Which sentence of a document, taken alone, matches an image best, and its score."""
-    values = model.score(image, document.singletons())[0]
-    return int(values.argmax()), float(values.max())
+def _picture(study: Study) -> np.ndarray | None:
+    image = study.images[0]
+    return None if isinstance(image, Features) else image.pixels()
+
+
+def _best_sentence(model: Model, image: Bag, study: Study) -> tuple[str, float]:
+    """Which sentence of a study, taken as a document of its own, matches an image best, and its score."""
+    sentences = [sentence.text for sentence in study.sentences]
+    values = model.score(image, model.encode_documents([[sentence] for sentence in sentences]))[0]
+    return sentences[int(values.argmax())], float(values.max())

@@ -15,11 +15,19 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
-class Score(Expression):
+class Score(Expression, spelled=False):
     """Scores every image bag against every document bag; higher means a better match."""
 
     replication_invariant: bool
     """Whether repeating every region, or every sentence, of a bag equally often leaves the score as it is."""
+
+    separable: bool
+    """Whether each sentence has a value that does not depend on the document's other sentences, and the score pools
+    these values last."""
+
+    smooth: bool
+    """Whether the score is a smooth function of the features, also where two regions are equally similar: False where a
+    hard choice of a maximum or of a key region makes kinks or jumps."""
 
     @abstractmethod
     def forward(self, images: Bag, documents: Bag) -> Float[Tensor, "images documents"]:
@@ -50,7 +58,7 @@ class Score(Expression):
     __rmul__ = __mul__
 
 
-class Sum(Score):
+class Sum(Score, spelled=False):
     """Sum of two scores."""
 
     def __init__(self, left: Score, right: Score) -> None:
@@ -62,6 +70,16 @@ class Sum(Score):
     def replication_invariant(self) -> bool:  # type: ignore[override]
         """If both terms are."""
         return self.left.replication_invariant and self.right.replication_invariant
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """If both terms are."""
+        return self.left.separable and self.right.separable
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """If both terms are."""
+        return self.left.smooth and self.right.smooth
 
     def forward(self, images: Bag, documents: Bag) -> Tensor:
         """See `Score.forward`."""
@@ -81,7 +99,7 @@ class Sum(Score):
         return f"{self.left!r} + {right}"
 
 
-class Scaled(Score):
+class Scaled(Score, spelled=False):
     """A score times a number."""
 
     def __init__(self, weight: float, score: Score) -> None:
@@ -93,6 +111,16 @@ class Scaled(Score):
     def replication_invariant(self) -> bool:  # type: ignore[override]
         """If the score is."""
         return self.score.replication_invariant
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """If the score is."""
+        return self.score.separable
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """If the score is."""
+        return self.score.smooth
 
     def forward(self, images: Bag, documents: Bag) -> Tensor:
         """See `Score.forward`."""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from bagclip import segments
-from bagclip.aggregators import Aggregator, Axis, Over, PoolsAroundKey, PoolsEmbeddings, PoolsScores
+from bagclip.aggregators import (
+    Aggregator,
+    Axis,
+    Over,
+    PoolsAroundKey,
+    PoolsEmbeddings,
+    PoolsGivenOther,
+    PoolsScores,
+    PoolsVectors,
+    ScoresGivenOther,
+)
 from bagclip.bags import Bag
+from bagclip.expression import Expression
 from bagclip.scores.base import Score
 from bagclip.similarity import Similarity
 
@@ -46,69 +59,134 @@ def chain(*parts: Over | Similarity) -> Chain:
     return Chain(*parts)
 
 
-class Chain(Score):
-    """A similarity and the aggregators around it; built by `chain`."""
+class Chain(Score, spelled=False):
+    """A similarity and the aggregators around it; built by `chain`.
+
+    It is computed in float32 at least, whatever the bags are in and autocast says: in bfloat16 the key region would be
+    chosen among near-ties by chance.
+    """
 
     def __init__(self, *parts: Over | Similarity) -> None:
         super().__init__()
         _check(parts)
-        middle = next(i for i, part in enumerate(parts) if isinstance(part, Similarity))
+        middle = next(i for i, part in enumerate(parts) if _compares(part))
         self.parts = parts
+        self.middle = parts[middle]
         self.left = [part for part in parts[:middle] if isinstance(part, Over)]
-        self.right = [part for part in parts[middle:] if isinstance(part, Over)]
-        self.similarity: Similarity = parts[middle]  # type: ignore[assignment]
-        self.aggregators = nn.ModuleList(over.aggregator for over in self.left + self.right)
+        self.right = [part for part in parts[middle + 1 :] if isinstance(part, Over)]
+        self.similarity = self.middle if isinstance(self.middle, Similarity) else None
+        self.aggregators = nn.ModuleList(over.aggregator for over in self.overs)
+
+    @property
+    def overs(self) -> list[Over]:
+        """All aggregators with their axes, from left to right."""
+        return [part for part in self.parts if isinstance(part, Over)]
 
     @property
     def replication_invariant(self) -> bool:  # type: ignore[override]
         """If every aggregator is."""
-        return all(over.aggregator.replication_invariant for over in self.left + self.right)
+        return all(over.aggregator.replication_invariant for over in self.overs)
+
+    @property
+    def smooth(self) -> bool:  # type: ignore[override]
+        """If every aggregator is."""
+        return all(over.aggregator.smooth for over in self.overs)
+
+    @property
+    def separable(self) -> bool:  # type: ignore[override]
+        """If sentences are pooled last, from scores, and no aggregator lets them compete."""
+        last = self.parts[-1]
+        return (
+            isinstance(last, Over)
+            and last.axis == "sentences"
+            and isinstance(last.aggregator, PoolsScores)
+            and not any(over.aggregator.coupled for over in self.overs)
+        )
 
     def forward(self, images: Bag, documents: Bag) -> Tensor:
         """See `Score.forward`."""
-        check_bags(images, documents)
-        bags: dict[Axis, Bag] = {"regions": images, "sentences": documents}
-        around_key = None
-        for over in self.left:
-            if isinstance(over.aggregator, PoolsEmbeddings):
-                bag = bags[over.axis]
-                bags[over.axis] = Bag(over.aggregator.pool_embeddings(bag), torch.ones_like(bag.lengths))
-            else:
-                around_key = over
-        regions, sentences = bags["regions"].instances, bags["sentences"].instances
-        scores = self.similarity(regions, sentences)
-        if around_key is not None:
-            scores = self._around_key(around_key, bags, scores)
-        for over in self.right:
-            assert isinstance(over.aggregator, PoolsScores)
-            scores = over.aggregator.pool_scores(scores, bags[over.axis].lengths, AXES.index(over.axis))
+        return self._run(images, documents, self.left, self.right)
+
+    def sentence_scores(self, images: Bag, documents: Bag) -> Float[Tensor, "images sentences"]:
+        """Score of each image with each sentence as the document's other sentences let it be, before they are pooled.
+
+        Raises:
+            ValueError: if the chain does not pool sentences last.
+        """
+        if not (self.right and self.right[-1].axis == "sentences"):
+            raise ValueError(f"{self!r} has no score for a sentence: it does not pool sentences last.")
+        return self._run(images, documents, self.left, self.right[:-1])
+
+    def region_map(self, images: Bag, documents: Bag) -> Tensor:
+        """See `Score.region_map`.
+
+        It is the score of every region as if it were the whole image with every sentence as if it were the whole
+        document; under non-local pooling, with the region's surroundings: as if that region were the key.
+        """
+        check_bags(images, documents, self)
+        with full_precision(images, documents) as (images, documents):
+            for over in self.left:
+                if isinstance(over.aggregator, PoolsAroundKey):
+                    if over.axis == "regions":
+                        images = images.with_instances(over.aggregator.contexts(images))
+                    else:
+                        documents = documents.with_instances(over.aggregator.contexts(documents.singletons()))
+        left = [over for over in self.left if not isinstance(over.aggregator, PoolsAroundKey)]
+        return self._run(images.singletons(), documents.singletons(), left, self.right)
+
+    def _run(self, images: Bag, documents: Bag, left: list[Over], right: list[Over]) -> Tensor:
+        """The scores after these aggregators left and right of the similarity."""
+        check_bags(images, documents, self)
+        with full_precision(images, documents) as (images, documents):
+            bags: dict[Axis, Bag] = {"regions": images, "sentences": documents}
+            given = None
+            for over in left:
+                if isinstance(over.aggregator, PoolsEmbeddings):
+                    bag = bags[over.axis]
+                    bags[over.axis] = Bag(over.aggregator.pool_embeddings(bag), torch.ones_like(bag.lengths))
+                else:
+                    given = over
+            scores = self._compare(given, bags)
+            for over in right:
+                lengths, dim = bags[over.axis].lengths, AXES.index(over.axis)
+                if isinstance(over.aggregator, PoolsVectors):
+                    scores = over.aggregator.pool_vectors(scores, lengths, dim)
+                else:
+                    assert isinstance(over.aggregator, PoolsScores)
+                    scores = over.aggregator.pool_scores(scores, lengths, dim)
         return scores
 
-    def _around_key(self, over: Over, bags: dict[Axis, Bag], scores: Tensor) -> Float[Tensor, "rows columns"]:
+    def _compare(self, given: Over | None, bags: dict[Axis, Bag]) -> Tensor:
+        """What is left of the two axes when the similarity, or what stands in its place, has acted."""
+        if isinstance(self.middle, Over):
+            bag, other = bags[self.middle.axis], bags[_other(self.middle.axis)]
+            assert isinstance(self.middle.aggregator, ScoresGivenOther)
+            scores = self.middle.aggregator.score_given(bag, other)
+            return scores if self.middle.axis == "regions" else scores.mT
+        regions, sentences = bags["regions"].instances, bags["sentences"].instances
+        if given is None:
+            return self.middle(regions, sentences)
+        if isinstance(given.aggregator, PoolsGivenOther):
+            pooled = given.aggregator.pool_given(bags[given.axis], bags[_other(given.axis)])
+            if given.axis == "regions":
+                return self.middle.pairs(pooled, sentences)
+            return self.middle.pairs(regions, pooled).transpose(0, 1)
+        return self._around_key(given, bags)
+
+    def _around_key(self, over: Over, bags: dict[Axis, Bag]) -> Float[Tensor, "rows columns"]:
         """Similarity of each bag, pooled around the key that each instance of the other axis picks, with that instance.
 
         That instance decides nothing but the key, so every instance of the bag is made a key once, compared with all of
         the other axis, and the right row is taken.
         """
-        assert isinstance(over.aggregator, PoolsAroundKey)
+        assert isinstance(over.aggregator, PoolsAroundKey) and self.similarity is not None
         dim = AXES.index(over.axis)
-        keys = segments.argmax(scores.detach(), bags[over.axis].lengths, dim)
         compared = {axis: bag.instances for axis, bag in bags.items()}
+        with torch.no_grad():
+            scores = self.similarity(compared["regions"], compared["sentences"])
+            keys = segments.argmax(scores, bags[over.axis].lengths, dim)
         compared[over.axis] = over.aggregator.contexts(bags[over.axis])
         return self.similarity(compared["regions"], compared["sentences"]).gather(dim, keys)
-
-    def region_map(self, images: Bag, documents: Bag) -> Tensor:
-        """See `Score.region_map`.
-
-        The similarity of the region with the sentence; under non-local pooling, of the region with its surroundings:
-        what the score would be if that region were the key.
-        """
-        check_bags(images, documents)
-        regions = images.instances
-        for over in self.left:
-            if over.axis == "regions" and isinstance(over.aggregator, PoolsAroundKey):
-                regions = over.aggregator.contexts(images)
-        return self.similarity(regions, documents.instances)
 
     @property
     def T(self) -> Chain:
@@ -119,8 +197,8 @@ class Chain(Score):
         return f"chain({', '.join(map(repr, self.parts))})"
 
 
-def check_bags(images: Bag, documents: Bag) -> None:
-    """Raise a ValueError if the two bags cannot be compared, or hold a number that is not finite."""
+def check_bags(images: Bag, documents: Bag, score: Expression | None = None) -> None:
+    """Raise a ValueError if the two bags cannot be compared, or by this score, or hold a number that is not finite."""
     if images.dim != documents.dim:
         raise ValueError(
             f"regions have dim {images.dim} and sentences dim {documents.dim}; project both to one joint space first."
@@ -130,11 +208,31 @@ def check_bags(images: Bag, documents: Bag) -> None:
             f"regions are {images.instances.dtype} on {images.instances.device}, sentences "
             f"{documents.instances.dtype} on {documents.instances.device}; move them together with Bag.to."
         )
+    for part in score.modules() if score is not None else ():
+        if isinstance(part, Expression) and getattr(part, "dim", images.dim) != images.dim:
+            raise ValueError(f"{part!r} is for features of another size; these have dim {images.dim}: build it so.")
     for axis, bag in (("regions", images), ("sentences", documents)):
         if not bool(torch.isfinite(bag.instances).all()):
             rows = torch.isfinite(bag.instances).all(1).logical_not().nonzero().flatten()
             owners = bag.owners[rows].unique().tolist()
             raise ValueError(f"{axis} of bags {owners[:10]} hold NaN or infinite features; look at what encoded them.")
+
+
+@contextmanager
+def full_precision(images: Bag, documents: Bag) -> Iterator[tuple[Bag, Bag]]:
+    """The bags in float32 at least, and autocast off."""
+    widened = [bag if bag.instances.dtype.itemsize >= 4 else bag.to(torch.float32) for bag in (images, documents)]
+    with torch.autocast(images.instances.device.type, enabled=False):
+        yield widened[0], widened[1]
+
+
+def _compares(part: object) -> bool:
+    """Whether a part is a similarity or stands in its place."""
+    return isinstance(part, Similarity) or (isinstance(part, Over) and isinstance(part.aggregator, ScoresGivenOther))
+
+
+def _other(axis: Axis) -> Axis:
+    return "sentences" if axis == "regions" else "regions"
 
 
 def _check(parts: tuple[Over | Similarity, ...]) -> None:
@@ -145,11 +243,14 @@ def _check(parts: tuple[Over | Similarity, ...]) -> None:
             )
         if not isinstance(part, Over | Similarity):
             raise TypeError(f"a chain is made of aggregators over an axis and one similarity, not of {part!r}.")
-    similarities = [i for i, part in enumerate(parts) if isinstance(part, Similarity)]
-    if len(similarities) != 1:
+    middles = [i for i, part in enumerate(parts) if _compares(part)]
+    if len(middles) != 1:
+        found = " and ".join(repr(parts[i]) for i in middles)
         raise ValueError(
-            f"a chain has exactly one similarity, this one has {len(similarities)}; "
-            + ("put Cosine() between what pools embeddings and what pools scores." if not similarities else "drop one.")
+            f"a chain compares exactly once, this one with {found}; drop one."
+            if middles
+            else "a chain has exactly one similarity, this one has none; put Cosine() between what pools embeddings "
+            "and what pools scores."
         )
     for axis in AXES:
         over = [part for part in parts if isinstance(part, Over) and part.axis == axis]
@@ -160,24 +261,48 @@ def _check(parts: tuple[Over | Similarity, ...]) -> None:
                 if over
                 else f'{axis} are never pooled; add an aggregator such as Mean().over("{axis}").'
             )
-    left = [part for part in parts[: similarities[0]] if isinstance(part, Over)]
-    right = [part for part in parts[similarities[0] :] if isinstance(part, Over)]
+    middle = parts[middles[0]]
+    _check_left([part for part in parts[: middles[0]] if isinstance(part, Over)], middle)
+    right = [part for part in parts[middles[0] + 1 :] if isinstance(part, Over)]
+    _check_right(right, vectors=isinstance(middle, Similarity) and middle.vectors)
+
+
+def _check_left(left: list[Over], middle: Over | Similarity) -> None:
     for i, part in enumerate(left):
         name = type(part.aggregator).__name__
-        if not isinstance(part.aggregator, PoolsEmbeddings | PoolsAroundKey):
+        if not isinstance(part.aggregator, PoolsEmbeddings | PoolsAroundKey | PoolsGivenOther):
             raise TypeError(
                 f"{part!r} stands left of the similarity, but {name} pools scores; write it to the right: "
                 f"chain(Cosine(), {part!r}, ...)."
             )
-        if isinstance(part.aggregator, PoolsAroundKey) and i + 1 < len(left):
+        if isinstance(part.aggregator, PoolsEmbeddings):
+            continue
+        if i + 1 < len(left):
             raise ValueError(
                 f"{left[i + 1]!r} follows {part!r}, which already depends on the other bag; pool "
                 f"{left[i + 1].axis} before it, or right of the similarity."
             )
-    for part in right:
+        if isinstance(middle, Over):
+            raise ValueError(f"{part!r} and {middle!r} both depend on the other bag; keep one of them.")
+        if middle.vectors and not isinstance(part.aggregator, PoolsGivenOther):
+            raise ValueError(f"{part!r} picks its key by a similarity, but {middle!r} gives a vector, no number.")
+
+
+def _check_right(right: list[Over], vectors: bool) -> None:
+    for i, part in enumerate(right):
         name = type(part.aggregator).__name__
-        if not isinstance(part.aggregator, PoolsScores):
+        if vectors and i == 0:
+            if not isinstance(part.aggregator, PoolsVectors):
+                raise TypeError(
+                    f"{part!r} follows a similarity that compares by vectors, but {name} pools numbers; read the score "
+                    f'from them first, with VectorAttention(dim).over("{part.axis}"), say.'
+                )
+        elif isinstance(part.aggregator, PoolsVectors) and not isinstance(part.aggregator, PoolsScores):
+            raise TypeError(f"{part!r} reads vectors, but what comes to it are numbers; compare with Hadamard(), say.")
+        elif not isinstance(part.aggregator, PoolsScores):
             raise TypeError(
                 f"{part!r} stands right of the similarity, but {name} pools embeddings; write it to the left: "
                 f"chain({part!r}, Cosine(), ...)."
             )
+    if vectors and not right:
+        raise ValueError("the similarity compares by vectors, and nothing right of it reads a score from them.")

@@ -18,11 +18,14 @@ from torch import nn
 
 from bagclip import metrics, weights
 from bagclip.data.augment import Augment
-from bagclip.data.batches import Batch, Loader, same
+from bagclip.data.batches import Batch, Loader, class_shares, label_matrix, same
+from bagclip.data.feature_files import FeatureFile
+from bagclip.data.features import Features
 from bagclip.data.files import ImageFile
 from bagclip.data.study import Study
-from bagclip.losses import InfoNCE
+from bagclip.losses import Known
 from bagclip.model import Model
+from bagclip.scale import Annealed, Learned, anneal
 from bagclip.training import checkpoint
 from bagclip.training.checkpoint import Progress
 from bagclip.training.config import TrainConfig
@@ -136,6 +139,8 @@ class _Run:
             raise ValueError(f"there are {len(val)} studies for validation; retrieval needs at least two.")
         self.batches = len(studies) // self.batch_size
         self.steps = self.batches * config.epochs
+        self.label_names = sorted({label for study in studies for label in study.labels})
+        self.shares = class_shares(studies)
 
     @property
     def checkpoint(self) -> Path:
@@ -148,7 +153,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.config.lr, betas=(0.9, 0.98))
         self.prepared, self.optimizer = accelerator.prepare(self.model, self.optimizer)
         progress = self._start(resume)
-        loader = Loader(self.studies, self.model.image_encoder.preprocess, memory=int(self.config.memory * 2**30))
+        loader = Loader(self.studies, self.model.image_encoder.read, memory=int(self.config.memory * 2**30))
         self.began, self.waited, self.saved, self.seen = time.monotonic(), 0.0, time.monotonic(), 0
         while progress.epoch < self.config.epochs and not self._stalled(progress):
             self._epoch(progress, loader)
@@ -221,9 +226,10 @@ class _Run:
         # Dropout depends on the step alone, so that a resumed run needs no random state.
         torch.manual_seed(int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0]))
         device = self.accelerator.device
-        negatives = same(batch.studies).to(device) if self.config.mask_same else None
+        anneal(self.model, step / max(1, self.steps - 1))
+        known = self._known(batch.studies).to(device)
         with self.accelerator.autocast():
-            loss = self.prepared(batch.pixels.to(device), batch.views, batch.documents, negatives)
+            loss = self.prepared(batch.inputs.to(device), batch.counts, batch.documents, known)
         value = loss.item()
         if not math.isfinite(value):
             self._not_finite("loss", value, batch, step)
@@ -249,7 +255,7 @@ class _Run:
             "epoch": progress.epoch + 1,
             "loss": progress.loss / self.batches,
             "lr": self.optimizer.param_groups[0]["lr"],
-            "temperature": self._temperatures(),
+            "scales": self._scales(),
         }
         value = float(progress.epoch)
         if self.val is not None:
@@ -269,9 +275,18 @@ class _Run:
         shown = "".join(f", {name} {entry['val'][name]:.3f}" for name in SHOWN) if self.val is not None else ""
         log.info("epoch %d of %d: loss %.3f%s", progress.epoch, self.config.epochs, entry["loss"], shown)
 
-    def _temperatures(self) -> list[float]:
-        """Where the temperatures of the losses are now."""
-        return [1 / m.sharpness.item() for m in self.model.method.loss.modules() if isinstance(m, InfoNCE)]
+    def _known(self, studies: list[Study]) -> Known:
+        """What the studies tell the losses about the pairs of a batch."""
+        return Known(
+            same=same(studies) if self.config.mask_same else None,
+            labels=label_matrix(studies, self.label_names) if self.label_names else None,
+            prior=torch.tensor([self.shares[study.id] for study in studies]),
+        )
+
+    def _scales(self) -> dict[str, float]:
+        """Where the learned and annealed temperatures and sharpnesses are now."""
+        named = self.model.method.named_modules()
+        return {name: part().item() for name, part in named if isinstance(part, Learned | Annealed)}
 
     def _stalled(self, progress: Progress) -> bool:
         patience = self.config.patience
@@ -340,10 +355,19 @@ def _schedule(step: int, steps: int, warmup: float) -> float:
 
 
 def _fingerprint(studies: Sequence[Study]) -> str:
-    """Changes when a study, its text, the size of an image or its file, or the order changes; names nobody."""
+    """Changes when a study, its text, the size of an image or its file, or the order changes; names nobody.
+
+    Of features the shape counts as the size.
+    """
     digest = hashlib.sha256()
     for study in studies:
-        files = [(i.size, i.path.stat().st_size if isinstance(i, ImageFile) else 0) for i in study.images]
+        files = [
+            (
+                i.shape if isinstance(i, Features) else i.size,
+                i.path.stat().st_size if isinstance(i, ImageFile | FeatureFile) else 0,
+            )
+            for i in study.images
+        ]
         digest.update(json.dumps([study.id, study.document, files]).encode())
     return digest.hexdigest()[:16]
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from bagclip.data.feature_files import FeatureFile, check_features, is_feature_file
 from bagclip.data.files import MAX_PIXELS, BadFile, ImageFile, check_all, check_image
 from bagclip.data.readers import regions
 from bagclip.data.readers.table import Roles, Row, Table, file_trouble, locate, read_table
@@ -55,6 +56,9 @@ def pairs(
     other columns, and the view, become attributes of the study. Rows with one value of study become one study of
     several images if their documents, patients, groups and splits agree.
 
+    Instead of images, image_path may name files with features of their regions, .npy or .safetensors
+    (`bagclip.data.feature_files`): all or none of them, and all of one width, which the first good row decides.
+
     ``boxes`` has image_path, phrase (label_text) or label (category_name), optionally kind and sentence (its index in
     the document), and x0, y0, x1, y1 (also left ..., x_min ...) in pixels, right and bottom exclusive, or else x, y, w,
     h. ``masks`` has mask_path in place of the numbers. All that share image, phrase, kind, label and sentence become
@@ -62,7 +66,7 @@ def pairs(
     beside it, often drawn around it by a program, would only blur it, and are counted as superseded.
 
     A row with anything wrong in it is rejected and accounted for in ``.summary``; a row of boxes or masks for an image
-    that no study has is counted as unmatched.
+    that no study has is counted as unmatched, one for features, which have no pixels, is rejected.
 
     Args:
         path: the main table.
@@ -73,7 +77,7 @@ def pairs(
             numbers of boxes go by left, top, right, bottom or x, y, width, height, the rest by its first name above.
         max_rejected: the share of a table's rows that may be rejected; 1 reads whatever can be read.
         check_images: decode every image and mask once, in threads; otherwise only headers are read, which is quick,
-            but a truncated file is then found in training and an empty mask in evaluation.
+            but a truncated file or a NaN is then found in training and an empty mask in evaluation.
         max_pixels: larger images are rejected before they are decoded.
 
     Raises:
@@ -101,7 +105,7 @@ def pairs(
     places: defaultdict[Path, list[tuple[Study, int]]] = defaultdict(list)
     for study in studies:
         for i, image in enumerate(study.images):
-            if isinstance(image, ImageFile):
+            if isinstance(image, ImageFile | FeatureFile):
                 places[image.path].append((study, i))
 
     tables = [table]
@@ -128,18 +132,20 @@ class _Member(NamedTuple):
     """A good row."""
 
     row: Row
-    image: ImageFile
+    image: ImageFile | FeatureFile
     sentences: tuple[Sentence, ...]
 
 
 def _studies(table: Table, root: Path, decode: bool, max_pixels: int) -> list[Study]:
     paths = [locate(root, row["image_path"]) for row in table.rows if row["image_path"]]
-    sizes = check_all(partial(check_image, max_pixels=max_pixels, decode=decode), paths)
+    sizes = check_all(partial(_check_file, max_pixels=max_pixels, decode=decode), paths)
     lines: dict[str, int] = {}
     members: dict[str, list[_Member]] = {}
     for row in table.rows:
         try:
             member = _Member(row, _image(row, root, sizes), _sentences(row))
+            if members:
+                _check_alike(member, next(iter(members.values()))[0])
             if row["split"].lower() not in _SPLITS:
                 raise ValueError(f"unknown split: {row['split']!r} is none of {', '.join(filter(None, _SPLITS))}")
             if "id" in table.columns and not row["id"]:
@@ -159,14 +165,29 @@ def _studies(table: Table, root: Path, decode: bool, max_pixels: int) -> list[St
     return [_study(id, its) for id, its in members.items()]
 
 
-def _image(row: Row, root: Path, sizes: Mapping[Path, tuple[int, int] | BadFile]) -> ImageFile:
+def _check_file(path: Path, *, max_pixels: int, decode: bool) -> tuple[int, int]:
+    if is_feature_file(path):
+        return check_features(path, decode=decode)
+    return check_image(path, max_pixels=max_pixels, decode=decode)
+
+
+def _check_alike(member: _Member, first: _Member) -> None:
+    """A model reads pixels, or features of one width."""
+    width, expected = (m.image.shape[1] if isinstance(m.image, FeatureFile) else None for m in (member, first))
+    if (width is None) != (expected is None):
+        raise ValueError(f"pictures and features mixed: line {first.row.line} has the other kind of file")
+    if width != expected:
+        raise ValueError(f"another width: a region has {width} features, in line {first.row.line} it has {expected}")
+
+
+def _image(row: Row, root: Path, sizes: Mapping[Path, tuple[int, int] | BadFile]) -> ImageFile | FeatureFile:
     if not row["image_path"]:
         raise ValueError("no image path: the cell is empty")
     path = locate(root, row["image_path"])
     size = sizes[path]
     if isinstance(size, BadFile):
         raise ValueError(file_trouble(size, hide=(row["patient"], row["group"])))
-    return ImageFile(path, size, row["view"])
+    return FeatureFile(path, size, row["view"]) if is_feature_file(path) else ImageFile(path, size, row["view"])
 
 
 def _sentences(row: Row) -> tuple[Sentence, ...]:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from bagclip.data.features import Features
 from bagclip.data.files import BadFile, MaskFile, MaskUnion, check_all, check_mask
 from bagclip.data.readers.table import Roles, Row, Table, file_trouble, locate, read_table
 from bagclip.data.study import Annotation, Box, Mask, Study
@@ -115,10 +116,12 @@ def merge(
 def _matched(table: Table, places: Places, root: Path) -> Iterator[tuple[Row, Sequence[tuple[Study, int]]]]:
     for row in table.rows:
         found = places.get(locate(root, row["image_path"]))
-        if found:
-            yield row, found
-        else:
+        if not found:
             table.unmatched += 1
+        elif isinstance(found[0][0].images[found[0][1]], Features):
+            table.reject(row.line, "no pixels: the image is given as features, on which nothing can be drawn")
+        else:
+            yield row, found
 
 
 def _thing(row: Row, study: Study, image: int) -> Thing:

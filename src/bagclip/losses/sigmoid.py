@@ -1,0 +1,82 @@
+"""Sigmoid loss: every entry of the score matrix is asked on its own whether its image and document belong together."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
+
+from bagclip.bags import Bag
+from bagclip.losses.base import false_negatives, square
+from bagclip.losses.known import Known
+from bagclip.losses.tempered import Tempered
+from bagclip.scale import Learned, Scale
+from bagclip.scores import Score
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
+
+
+def pairwise_sigmoid(
+    logits: Float[Tensor, "pairs pairs"], excluded: Bool[Tensor, "pairs pairs"] | None = None
+) -> Float[Tensor, ""]:
+    """Logistic loss of all entries, the diagonal positive and the rest negative, summed and divided by the pairs.
+
+    Args:
+        logits: scores over temperature plus bias; row i belongs to column i.
+        excluded: entries off the diagonal that are true are no negatives and left out.
+
+    Example:
+        >>> round(float(pairwise_sigmoid(torch.zeros(3, 3))), 4)  # 3 log 2
+        2.0794
+    """
+    signs = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
+    terms = -logsigmoid(signs * logits)
+    if excluded is not None:
+        terms = terms.masked_fill(excluded, 0.0)
+    return terms.sum() / len(logits)
+
+
+class Sigmoid(Tempered):
+    """Logistic loss of every image with every document of the batch, each pair on its own.
+
+    With z = 1 for a pair that belongs together and -1 otherwise, temperature t and bias b, over B pairs
+
+        -1/B sum_ij log sigmoid(z_ij (h_ij / t + b)).
+
+    SigLIP (Zhai et al., 2023). It is divided by the number of pairs, not of entries. The bias starts low because nearly
+    all entries are negative.
+
+    Args:
+        score: h.
+        temperature: divides the scores: a number, `Annealed` or `Learned`; learned from 0.1 when None.
+        bias: where the bias, which is learned, starts.
+
+    Raises:
+        ValueError: if the temperature is no positive number or the bias no finite one.
+
+    Example:
+        >>> from bagclip.aggregators import Max, Mean
+        >>> from bagclip.scores import chain
+        >>> from bagclip.similarity import Cosine
+        >>> loss = Sigmoid(chain(Cosine(), Max().over("regions"), Mean().over("sentences")))
+        >>> ones = Bag.dense(torch.ones(2, 4, 8))
+        >>> round(loss(ones, ones).item(), 4)  # all logits are 0: 2 log 2
+        1.3863
+    """
+
+    def __init__(self, score: Score, temperature: Scale | None = None, bias: float = -10.0) -> None:
+        super().__init__(temperature, Learned(0.1))
+        if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
+            raise ValueError(f"the bias of Sigmoid starts at a finite number, got {bias!r}.")
+        self.score = score
+        self.bias = bias
+        self.offset = nn.Parameter(torch.tensor(float(bias)))
+
+    def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
+        """See `Loss.forward`."""
+        logits = self.sharpness * square(self.score, images, documents) + self.offset
+        return pairwise_sigmoid(logits, false_negatives(known))
