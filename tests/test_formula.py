@@ -166,10 +166,34 @@ def test_incomparable_bags_are_refused():
     for other, sentence in [
         (Bag.dense(torch.ones(1, 2, 4)), "regions have dim 3 and sentences dim 4"),
         (Bag.dense(torch.ones(1, 2, 3, dtype=torch.float64)), "regions are torch.float32"),
+        (Bag.dense(torch.ones(1, 2, 3, device="meta")), "regions are torch.float32 on cpu, sentences .* on meta"),
         (Bag.dense(torch.full((1, 2, 3), float("nan"))), r"sentences of bags \[0\] hold NaN"),
+        (Bag.from_list([torch.ones(2, 3), torch.full((1, 3), float("inf"))]), r"sentences of bags \[1\] hold NaN"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             score(good, other)
+
+
+def test_weights_elsewhere_or_in_another_precision_are_named():
+    bags = Bag.dense(torch.ones(1, 2, 3))
+    for score, sentence in [
+        (methods.nl(3).score.double(), r"affinity\.weight are torch\.float64 on cpu, the bags torch\.float32"),
+        (methods.nl(3).score.bfloat16(), "are torch.bfloat16 .* scores are computed in float32 at least"),
+        (methods.nl(3).score.to("meta"), "on meta, the bags torch.float32 on cpu"),
+    ]:
+        with pytest.raises(ValueError, match=sentence):
+            score(bags, bags)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_bags_in_half_precision_are_scored_in_float32(dtype):
+    torch.manual_seed(0)
+    score = methods.lse_nl(6).score
+    images, documents = Bag.dense(torch.randn(3, 4, 6)).to(dtype), Bag.dense(torch.randn(2, 3, 6)).to(dtype)
+    expected = score(images.to(torch.float32), documents.to(torch.float32))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = score(images, documents)
+    assert found.dtype == torch.float32 and torch.equal(found, expected)
 
 
 def test_a_named_part_is_one_part():

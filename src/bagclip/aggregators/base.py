@@ -33,8 +33,8 @@ class Aggregator(Expression, spelled=False):
     """Whether repeating every instance of the bag equally often leaves the value as it is."""
 
     smooth: ClassVar[bool] = True
-    """Whether the value is a smooth function of the instances: False where a hard choice (of a maximum, of a key) makes
-    kinks or jumps."""
+    """Whether the value goes smoothly from one instance to another: False where a hard choice (of a maximum, of a key)
+    makes kinks or jumps. Kinks of an activation do not count: they choose no instance."""
 
     coupled: ClassVar[bool] = False
     """Whether what it makes of the bag for one instance of the other bag depends on that instance's neighbours."""

@@ -72,11 +72,6 @@ class CrossAttention(Aggregator, Attends):
         """Unless coupled: the more there are in the other bag, the less each has of a similarity."""
         return not self.coupled
 
-    @property
-    def smooth(self) -> bool:  # type: ignore[override]
-        """But for the LeakyReLU of "l2"."""
-        return self.normalise != "l2"
-
     def attention(self, bag: Bag, other: Bag) -> Tensor:
         """See `Attends`."""
         u = self.similarity(bag.instances, other.instances)

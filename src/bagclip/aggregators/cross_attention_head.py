@@ -38,8 +38,6 @@ class CrossAttentionHead(Aggregator, ScoresGivenOther):
         torch.Size([2, 15])
     """
 
-    smooth = False
-
     def __init__(
         self,
         dim: int,

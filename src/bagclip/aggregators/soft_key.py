@@ -54,11 +54,6 @@ class SoftKey(MixedKey):
         super().__init__(dim, temperature, query, value, normalised, hidden)
         self.sharpness = scale(sharpness, "the sharpness of SoftKey")
 
-    @property
-    def smooth(self) -> bool:  # type: ignore[override]
-        """But for the ReLU of the "mlp"."""
-        return self.query != "mlp"
-
     def shares(self, bag: Bag, other: Bag) -> Tensor:
         """See `MixedKey`."""
         return segments.softmax(value(self.sharpness) * Cosine()(bag.instances, other.instances), bag.lengths)

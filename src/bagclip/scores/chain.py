@@ -208,14 +208,28 @@ def check_bags(images: Bag, documents: Bag, score: Expression | None = None) -> 
             f"regions are {images.instances.dtype} on {images.instances.device}, sentences "
             f"{documents.instances.dtype} on {documents.instances.device}; move them together with Bag.to."
         )
-    for part in score.modules() if score is not None else ():
-        if isinstance(part, Expression) and getattr(part, "dim", images.dim) != images.dim:
-            raise ValueError(f"{part!r} is for features of another size; these have dim {images.dim}: build it so.")
+    if score is not None:
+        _check_weights(score, images)
     for axis, bag in (("regions", images), ("sentences", documents)):
         if not bool(torch.isfinite(bag.instances).all()):
             rows = torch.isfinite(bag.instances).all(1).logical_not().nonzero().flatten()
             owners = bag.owners[rows].unique().tolist()
             raise ValueError(f"{axis} of bags {owners[:10]} hold NaN or infinite features; look at what encoded them.")
+
+
+def _check_weights(score: Expression, bag: Bag) -> None:
+    """Raise a ValueError if a part of the score is for other features, on another device or in another precision."""
+    for part in score.modules():
+        if isinstance(part, Expression) and getattr(part, "dim", bag.dim) != bag.dim:
+            raise ValueError(f"{part!r} is for features of another size; these have dim {bag.dim}: build it so.")
+    widened = bag.instances.dtype if bag.instances.dtype.itemsize >= 4 else torch.float32
+    for name, weight in score.named_parameters():
+        if weight.device != bag.instances.device or (weight.ndim and weight.dtype != widened):
+            raise ValueError(
+                f"the weights {name} are {weight.dtype} on {weight.device}, the bags {bag.instances.dtype} on "
+                f"{bag.instances.device}, and scores are computed in float32 at least; move the score with "
+                f"score.to({str(bag.instances.device)!r}, {widened}), or the bags with Bag.to."
+            )
 
 
 @contextmanager
