@@ -26,6 +26,7 @@ ROWS = [
     ["similarity", "encoders", "data.readers", "data.splits"],
     ["aggregators", "data"],
     ["scores"],
+    ["engine"],
     ["losses"],
     ["formula"],
     ["method"],

@@ -18,6 +18,7 @@ from bagclip.data.features import ArrayFeatures
 from bagclip.data.sentences import split
 from bagclip.data.study import ArrayImage, Image, Study
 from bagclip.encoders import GridEncoder, ImageEncoder, TextEncoder
+from bagclip.engine import matrix
 from bagclip.losses import Known
 from bagclip.method import Method
 from bagclip.preprocess import Geometry
@@ -138,7 +139,7 @@ class Model(nn.Module):
             columns = [column.to(self.device) for column in documents.split(256)]
             widest = max(len(column.instances) for column in columns)
             rows = [
-                torch.cat([self.method.score(block.to(self.device), column).cpu() for column in columns], dim=1)
+                torch.cat([matrix(self.method.score, block.to(self.device), column).cpu() for column in columns], dim=1)
                 for block in images.split(max(1, BLOCK // (int(images.lengths.max()) * widest)))
             ]
         return torch.cat(rows)

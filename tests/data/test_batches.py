@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bagclip.data.batches import Loader, same
+from bagclip.data.batches import Loader, keys, same
 from bagclip.data.features import ArrayFeatures
 from bagclip.data.readers.phantom import phantom
 from bagclip.data.study import ArrayImage, Sentence, Study
@@ -20,6 +20,12 @@ def test_same_studies_and_documents_are_no_negatives():
     expected = torch.eye(4, dtype=torch.bool)
     expected[0, 1] = expected[1, 0] = expected[2, 3] = expected[3, 2] = True
     assert torch.equal(same(studies), expected)
+
+
+def test_keys_are_the_same_on_every_machine():
+    (key,) = keys([study("a", "No  effusion.")]).tolist()
+    # What b2sum -l 64 says of "a" and of "no effusion."
+    assert [f"{number % 2**64:016x}" for number in key] == ["40f89e395b66422f", "18962f2c9bd9b984"]
 
 
 def test_batches_come_in_order_whatever_the_threads_and_the_memory():

@@ -1,4 +1,7 @@
-"""Every method learns from a cold start, in float32 and under bfloat16 autocast; hundreds of steps: benchmarks/cold_start.py."""
+"""Every method learns from a cold start, in float32 and under bfloat16 autocast.
+
+Hundreds of steps: benchmarks/cold_start.py.
+"""
 
 import pytest
 import torch

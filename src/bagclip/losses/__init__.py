@@ -1,6 +1,6 @@
 """Losses: how a score learns from matching pairs."""
 
-from bagclip.losses.base import Loss, LossSum, ScaledLoss, square
+from bagclip.losses.base import Loss, LossSum, ScaledLoss, whole
 from bagclip.losses.debiased import Debiased, debiased_info_nce
 from bagclip.losses.hinge import HardestHinge, hinge
 from bagclip.losses.info_nce import InfoNCE, info_nce
@@ -32,5 +32,5 @@ __all__ = [
     "mutual_information",
     "pairwise_sigmoid",
     "soft_cross_entropy",
-    "square",
+    "whole",
 ]

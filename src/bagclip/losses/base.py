@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
 from torch import Tensor
 
 from bagclip.bags import Bag
+from bagclip.engine import matrix
+from bagclip.engine.distributed import Share
 from bagclip.expression import Expression
 from bagclip.losses.known import Known
 from bagclip.scores import Score
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 
 class Loss(Expression, spelled=False):
-    """A number to minimise for a batch of matching images and documents: image i belongs to document i."""
+    """A number to minimise for a batch of matching images and documents: image i belongs to document i.
+
+    Where several processes work together, each with pairs of its own, it is on each of them the number for the pairs of
+    all; its gradients are told about in `bagclip.engine.distributed`.
+    """
 
     @abstractmethod
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Float[Tensor, ""]:
@@ -72,19 +77,44 @@ class ScaledLoss(Loss, spelled=False):
         return f"{self.weight!r} * {inner}"
 
 
-def square(score: Score, images: Bag, documents: Bag) -> Float[Tensor, "pairs pairs"]:
-    """The score of every image of a batch with every document of it.
+class Whole(NamedTuple):
+    """A batch as a whole, of all processes: what `whole` gives.
+
+    Args:
+        scores: of every image with every document.
+        documents: of all processes.
+        known: of the pairs of all processes.
+    """
+
+    scores: Float[Tensor, "pairs pairs"]
+    documents: Bag
+    known: Known | None
+
+
+def whole(score: Score, images: Bag, documents: Bag, known: Known | None) -> Whole:
+    """The score of every image of a batch with every document of it, and what else a loss of this matrix reads.
+
+    Of several processes each scores its own images and gets the rows of the others: pairs x pairs numbers, which is
+    little beside the sentences up to some ten thousand pairs. The loss may then be any function of the matrix.
 
     Raises:
         ValueError: if there are not as many documents as images.
     """
-    if len(images) != len(documents):
-        raise ValueError(f"a batch pairs image i with document i, got {len(images)} and {len(documents)}.")
-    return score(images, documents)
+    share = Share.of(images, documents)
+    images, documents = share.join(images, documents)
+    return Whole(share.gather(matrix(score, images, documents)), documents, known and known.gather(share))
 
 
-def false_negatives(known: Known | None) -> Bool[Tensor, "pairs pairs"] | None:
-    """The entries off the diagonal that are no negatives, or None if none is known."""
-    if known is None or known.same is None:
+def false_negatives(known: Known | None, share: Share | None = None) -> Bool[Tensor, "rows pairs"] | None:
+    """The entries off the diagonal that are no negatives, or None if none is known.
+
+    Args:
+        known: about the pairs.
+        share: where given, rows are the images of this process and columns the documents of all.
+    """
+    alike = None if known is None else known.alike if share is None else known.rows(share)
+    if alike is None:
         return None
-    return known.same & ~torch.eye(len(known.same), dtype=torch.bool, device=known.same.device)
+    excluded = alike.clone()
+    excluded.diagonal(share.first if share else 0).fill_(False)
+    return excluded

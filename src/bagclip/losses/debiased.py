@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from bagclip.bags import Bag
-from bagclip.losses.base import false_negatives, square
+from bagclip.losses.base import false_negatives, whole
 from bagclip.losses.info_nce import learned_temperature
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
@@ -114,7 +114,8 @@ class Debiased(Tempered):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        logits, excluded = self.sharpness * square(self.score, images, documents), false_negatives(known)
+        scores, _, known = whole(self.score, images, documents, known)
+        logits, excluded = self.sharpness * scores, false_negatives(known)
         prior, lowest = self._prior(known, logits), self.sharpness * self.lowest
         rows = debiased_info_nce(logits, prior, lowest, excluded)
         columns = debiased_info_nce(logits.mT, prior, lowest, None if excluded is None else excluded.mT)

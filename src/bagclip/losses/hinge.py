@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bagclip.bags import Bag
-from bagclip.losses.base import Loss, false_negatives, square
+from bagclip.losses.base import Loss, false_negatives, whole
 from bagclip.losses.known import Known
 from bagclip.scores import Score
 
@@ -80,7 +80,8 @@ class HardestHinge(Loss):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        scores, excluded = square(self.score, images, documents), false_negatives(known)
+        scores, _, known = whole(self.score, images, documents, known)
+        excluded = false_negatives(known)
         rows = hinge(scores, self.margin, self.hardest, excluded)
         columns = hinge(scores.mT, self.margin, self.hardest, None if excluded is None else excluded.mT)
         return rows + columns

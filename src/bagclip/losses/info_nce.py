@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bagclip.bags import Bag
-from bagclip.losses.base import false_negatives, square
+from bagclip.engine import matrix
+from bagclip.engine.distributed import Share
+from bagclip.losses.base import false_negatives
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Learned, Scale
@@ -24,13 +26,14 @@ def learned_temperature() -> Learned:
 
 
 def info_nce(
-    logits: Float[Tensor, "pairs pairs"], excluded: Bool[Tensor, "pairs pairs"] | None = None
+    logits: Float[Tensor, "rows pairs"], excluded: Bool[Tensor, "rows pairs"] | None = None, first: int = 0
 ) -> Float[Tensor, ""]:
     """Mean cross-entropy of the diagonal among its row: each row's pick of its own column.
 
     Args:
-        logits: scores over temperature; row i belongs to column i.
+        logits: scores over temperature; row i belongs to column first + i.
         excluded: entries off the diagonal that are true are no negatives and leave the row's denominator.
+        first: the column that the first row belongs to.
 
     Example:
         >>> import torch
@@ -39,7 +42,16 @@ def info_nce(
     """
     if excluded is not None:
         logits = logits.masked_fill(excluded, float("-inf"))
-    return (logits.logsumexp(1) - logits.diagonal()).mean()
+    return (logits.logsumexp(1) - logits.diagonal(first)).mean()
+
+
+def _info_nce_of_columns(
+    logits: Float[Tensor, "rows pairs"], excluded: Bool[Tensor, "rows pairs"] | None, share: Share
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the diagonal among its column, of which each process has some rows."""
+    if excluded is not None:
+        logits = logits.masked_fill(excluded, float("-inf"))
+    return share.column_logsumexp(logits).mean() - share.average(logits.diagonal(share.first).mean())
 
 
 class InfoNCE(Tempered):
@@ -94,15 +106,20 @@ class InfoNCE(Tempered):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
+        share = Share.of(images, documents)
+        images, documents = share.join(images, documents)
         rows = self._direction(self.image_to_text, images, documents)
         one = self.image_to_text is self.text_to_image
         columns = rows if one else self._direction(self.text_to_image, images, documents)
-        excluded, sharpness = false_negatives(known), self.sharpness
-        return self.weights[0] * info_nce(sharpness * rows, excluded) + self.weights[1] * info_nce(
-            sharpness * columns.mT, None if excluded is None else excluded.mT
-        )
+        excluded, sharpness = false_negatives(known, share), self.sharpness
+        document_of_image = share.average(info_nce(sharpness * rows, excluded, share.first))
+        if share.alone:
+            image_of_document = info_nce(sharpness * columns.mT, None if excluded is None else excluded.mT)
+        else:
+            image_of_document = _info_nce_of_columns(sharpness * columns, excluded, share)
+        return self.weights[0] * document_of_image + self.weights[1] * image_of_document
 
     def _direction(self, score: Score | None, images: Bag, documents: Bag) -> Tensor:
         chosen = self.score if score is None else score
         assert chosen is not None
-        return square(chosen, images, documents)
+        return matrix(chosen, images, documents)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bagclip.bags import Bag
-from bagclip.losses.base import Loss, false_negatives, square
+from bagclip.losses.base import Loss, false_negatives, whole
 from bagclip.losses.known import Known
 from bagclip.scores import Score
 
@@ -84,7 +84,7 @@ class MutualInformation(Loss):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        scores = square(self.score, images, documents)
+        scores, _, known = whole(self.score, images, documents, known)
         if len(scores) == 1:
             raise ValueError("mutual information needs pairs that do not belong together; give at least two pairs.")
         return -mutual_information(scores, self.bound, false_negatives(known))

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from bagclip.bags import Bag
-from bagclip.losses.base import false_negatives, square
+from bagclip.engine import matrix
+from bagclip.engine.distributed import Share
+from bagclip.losses.base import false_negatives
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Learned, Scale
@@ -21,19 +23,21 @@ if TYPE_CHECKING:
 
 
 def pairwise_sigmoid(
-    logits: Float[Tensor, "pairs pairs"], excluded: Bool[Tensor, "pairs pairs"] | None = None
+    logits: Float[Tensor, "rows pairs"], excluded: Bool[Tensor, "rows pairs"] | None = None, first: int = 0
 ) -> Float[Tensor, ""]:
-    """Logistic loss of all entries, the diagonal positive and the rest negative, summed and divided by the pairs.
+    """Logistic loss of all entries, the diagonal positive and the rest negative, summed and divided by the rows.
 
     Args:
-        logits: scores over temperature plus bias; row i belongs to column i.
+        logits: scores over temperature plus bias; row i belongs to column first + i.
         excluded: entries off the diagonal that are true are no negatives and left out.
+        first: the column that the first row belongs to.
 
     Example:
         >>> round(float(pairwise_sigmoid(torch.zeros(3, 3))), 4)  # 3 log 2
         2.0794
     """
-    signs = 2 * torch.eye(len(logits), dtype=logits.dtype, device=logits.device) - 1
+    signs = torch.full_like(logits, -1.0)
+    signs.diagonal(first).fill_(1.0)
     terms = -logsigmoid(signs * logits)
     if excluded is not None:
         terms = terms.masked_fill(excluded, 0.0)
@@ -78,5 +82,6 @@ class Sigmoid(Tempered):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        logits = self.sharpness * square(self.score, images, documents) + self.offset
-        return pairwise_sigmoid(logits, false_negatives(known))
+        share = Share.of(images, documents)
+        logits = self.sharpness * matrix(self.score, *share.join(images, documents)) + self.offset
+        return share.average(pairwise_sigmoid(logits, false_negatives(known, share), share.first))

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 
 from bagclip import segments
 from bagclip.bags import Bag
-from bagclip.losses.base import square
+from bagclip.losses.base import whole
 from bagclip.losses.info_nce import learned_temperature
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
@@ -113,7 +113,8 @@ class SoftTargets(Tempered):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        logits = self.sharpness * square(self.score, images, documents)
+        scores, documents, known = whole(self.score, images, documents, known)
+        logits = self.sharpness * scores
         with torch.no_grad():
             similarity = self._similarity(images, documents, known).to(logits) / value(self.target_temperature)
             rows, columns = similarity.softmax(1), similarity.mT.softmax(1)
@@ -125,8 +126,9 @@ class SoftTargets(Tempered):
                 similarity = text_similarity(texts)
             else:
                 similarity = label_similarity(self._labels(known, len(documents)).to(texts.instances))
+        alike = None if known is None else known.alike
         itself = torch.eye(len(documents), dtype=torch.bool, device=similarity.device)
-        return similarity.masked_fill(itself if known is None or known.same is None else itself | known.same, 1.0)
+        return similarity.masked_fill(itself if alike is None else itself | alike, 1.0)
 
     def _labels(self, known: Known | None, pairs: int) -> Float[Tensor, "pairs classes"]:
         if known is None or known.labels is None:

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from bagclip import segments
 from bagclip.aggregators import Over, PoolsGivenOther
 from bagclip.bags import Bag
+from bagclip.engine.distributed import Share
 from bagclip.losses.base import Loss
 from bagclip.losses.known import Known
 from bagclip.losses.soft_targets import soft_cross_entropy
@@ -111,8 +112,7 @@ class WithinPair(Loss):
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""
-        if len(images) != len(documents):
-            raise ValueError(f"a batch pairs image i with document i, got {len(images)} and {len(documents)}.")
+        share = Share.of(images, documents)
         if self.radius and images.grid is None:
             raise ValueError("the radius of WithinPair needs regions on a grid, but these have none; leave it out.")
         check_bags(images, documents, self)
@@ -121,4 +121,4 @@ class WithinPair(Loss):
             bags, tokens = (images, documents) if self.attention.axis == "regions" else (documents, images)
             pairs = zip(bags.split(1), tokens.split(1), strict=True)
             pooled = torch.cat([self.aggregator.pool_given(bag, own)[0] for bag, own in pairs])
-            return within_bags(pooled, tokens, 1 / value(self.temperature), self.radius)
+            return share.average(within_bags(pooled, tokens, 1 / value(self.temperature), self.radius))

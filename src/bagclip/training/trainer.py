@@ -18,15 +18,17 @@ from torch import nn
 
 from bagclip import metrics, weights
 from bagclip.data.augment import Augment
-from bagclip.data.batches import Batch, Loader, class_shares, label_matrix, same
+from bagclip.data.batches import Batch, Loader, class_shares, keys, label_matrix, same
 from bagclip.data.feature_files import FeatureFile
 from bagclip.data.features import Features
 from bagclip.data.files import ImageFile
 from bagclip.data.study import Study
+from bagclip.engine import using
 from bagclip.losses import Known
 from bagclip.model import Model
 from bagclip.scale import Annealed, Learned, anneal
 from bagclip.training import checkpoint
+from bagclip.training.cached import cached_step, warn_of_batch_statistics
 from bagclip.training.checkpoint import Progress
 from bagclip.training.config import TrainConfig
 
@@ -137,6 +139,8 @@ class _Run:
             raise ValueError("patience stops a run by its validation, but there are no studies for one; give val.")
         if val is not None and len(val) < 2:
             raise ValueError(f"there are {len(val)} studies for validation; retrieval needs at least two.")
+        chunked = config.chunk is not None and config.chunk < self.batch_size
+        self.chunk = config.chunk if chunked else None
         self.batches = len(studies) // self.batch_size
         self.steps = self.batches * config.epochs
         self.label_names = sorted({label for study in studies for label in study.labels})
@@ -155,6 +159,9 @@ class _Run:
         progress = self._start(resume)
         loader = Loader(self.studies, self.model.image_encoder.read, memory=int(self.config.memory * 2**30))
         self.began, self.waited, self.saved, self.seen = time.monotonic(), 0.0, time.monotonic(), 0
+        self._training_mode()
+        if self.chunk is not None:
+            warn_of_batch_statistics(self.model, self.chunk, self.batch_size)
         while progress.epoch < self.config.epochs and not self._stalled(progress):
             self._epoch(progress, loader)
         saved, _ = weights.load(self.out / "model" / "model.safetensors")
@@ -192,11 +199,14 @@ class _Run:
         log.info("going on with %s after step %d of %d.", self.out, progress.step, self.steps)
         return progress
 
-    def _epoch(self, progress: Progress, loader: Loader) -> None:
+    def _training_mode(self) -> None:
         self.prepared.train()
         if self.config.pretrained_lr == 0:
             for module in self._pretrained():
                 module.eval()  # as they are: no dropout, and statistics that stay
+
+    def _epoch(self, progress: Progress, loader: Loader) -> None:
+        self._training_mode()
         for batch in self._timed(self._load(loader, progress.epoch, progress.batch)):
             loss = self._step(batch, progress.step)
             progress.batch, progress.step, progress.loss = progress.batch + 1, progress.step + 1, progress.loss + loss
@@ -224,23 +234,32 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest"] * _schedule(step, self.steps, self.config.warmup)
         # Dropout depends on the step alone, so that a resumed run needs no random state.
-        torch.manual_seed(int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0]))
-        device = self.accelerator.device
+        seed = int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0])
         anneal(self.model, step / max(1, self.steps - 1))
-        known = self._known(batch.studies).to(device)
-        with self.accelerator.autocast():
-            loss = self.prepared(batch.inputs.to(device), batch.counts, batch.documents, known)
-        value = loss.item()
+        self.optimizer.zero_grad()
+        with using(self.config.engine):
+            value = self._backward(batch, seed)
         if not math.isfinite(value):
             self._not_finite("loss", value, batch, step)
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.config.clip)
         # In fp16 such a step is skipped, and the loss scaled down.
         if self.config.precision != "fp16" and not math.isfinite(float(norm)):
             self._not_finite("norm of the gradient", float(norm), batch, step)
         self.optimizer.step()
         return value
+
+    def _backward(self, batch: Batch, seed: int) -> float:
+        """The loss of a batch, whose gradient the parameters then have."""
+        accelerator, known = self.accelerator, self._known(batch.studies).to(self.accelerator.device)
+        pairs = (batch.counts, batch.documents, known)
+        if self.chunk is not None:
+            how = {"backward": accelerator.backward, "autocast": accelerator.autocast}
+            return cached_step(self.model, batch.inputs, *pairs, chunk=self.chunk, seed=seed, **how).item()
+        torch.manual_seed(seed)
+        with accelerator.autocast():
+            loss = self.prepared(batch.inputs.to(accelerator.device), *pairs)
+        accelerator.backward(loss)
+        return loss.item()
 
     def _not_finite(self, what: str, value: float, batch: Batch, step: int) -> None:
         named = ", ".join(study.id for study in batch.studies[:8])
@@ -278,7 +297,7 @@ class _Run:
     def _known(self, studies: list[Study]) -> Known:
         """What the studies tell the losses about the pairs of a batch."""
         return Known(
-            same=same(studies) if self.config.mask_same else None,
+            keys=keys(studies) if self.config.mask_same else None,
             labels=label_matrix(studies, self.label_names) if self.label_names else None,
             prior=torch.tensor([self.shares[study.id] for study in studies]),
         )
