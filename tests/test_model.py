@@ -33,14 +33,6 @@ def test_a_saved_model_scores_the_same(tmp_path, name):
     )
 
 
-def test_blocks_do_not_change_scores(monkeypatch):
-    model, studies = small(), phantom(7, size=64)
-    images, documents = model.encode_studies(studies)
-    whole = model.method.score(images, documents).detach()
-    monkeypatch.setattr("bagclip.model.BLOCK", 100)
-    torch.testing.assert_close(model.score(images, documents), whole)
-
-
 def test_views_of_a_study_make_one_bag():
     rng = np.random.default_rng(0)
     first, second = (ArrayImage(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(2))
@@ -117,3 +109,24 @@ def test_the_map_of_a_phrase_is_the_mean_of_those_of_its_instances(granularity, 
     again = Model.from_pretrained(tmp_path / "m")
     assert again.text_encoder.granularity == granularity
     assert np.array_equal(again.ground(study.images[0], phrases[0]), model.ground(study.images[0], phrases[0]))
+
+
+def test_scores_in_blocks_and_the_best_of_them_are_those_of_the_whole():
+    torch.manual_seed(0)
+    model = Model(ConvNet(dim=8, size=64, width=4), Text(dim=8, width=8), methods.lse_nl(8)).eval()
+    generator = torch.Generator().manual_seed(1)
+    images = Bag.from_list([torch.randn(n, 8, generator=generator) for n in (3, 1, 7, 2, 2)])
+    documents = Bag.from_list([torch.randn(1 + n % 3, 8, generator=generator) for n in range(600)])
+    documents = documents.select([*range(599), 0])  # the last is as good as the first
+    whole = model.method.score(images, documents).detach()
+    for memory in (1e-6, 0.5):
+        torch.testing.assert_close(model.score(images, documents, memory=memory), whole)
+        scores, found = model.top(images, documents, k=7, memory=memory)
+        order = whole.argsort(dim=1, descending=True, stable=True)[:, :7]
+        assert torch.equal(found, order)
+        torch.testing.assert_close(scores, whole.gather(1, order))
+    for wrong in (0, 601):
+        with pytest.raises(ValueError, match="k is between 1 and the number of documents, 600"):
+            model.top(images, documents, k=wrong)
+    with pytest.raises(ValueError, match="memory is a positive number"):
+        model.score(images, documents, memory=0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,10 +24,7 @@ from bagclip.method import Method
 from bagclip.preprocess import Geometry
 
 if TYPE_CHECKING:
-    from jaxtyping import Float
-
-BLOCK = 1 << 24
-"""How many similarities of a region with a sentence are held at a time when many pairs are scored."""
+    from jaxtyping import Float, Int64
 
 
 class Model(nn.Module):
@@ -133,16 +130,74 @@ class Model(nn.Module):
         return Bag.concatenate(bags)
 
     @torch.no_grad()
-    def score(self, images: Bag, documents: Bag) -> Float[Tensor, "images documents"]:
-        """Score of every image with every document, in blocks that bound the memory; on the CPU."""
+    def score(self, images: Bag, documents: Bag, memory: float = 0.5) -> Float[Tensor, "images documents"]:
+        """Score of every image with every document, on the CPU.
+
+        Args:
+            images: regions.
+            documents: sentences.
+            memory: about how many gigabytes to take on the device, beside the images and documents of a block.
+        """
+        table = torch.empty(len(images), len(documents))
+        for rows, columns, scores in self._blocks(images, documents, memory):
+            table[rows, columns] = scores.cpu().to(table)
+        return table
+
+    @torch.no_grad()
+    def top(
+        self, images: Bag, documents: Bag, k: int = 10, memory: float = 0.5
+    ) -> tuple[Float[Tensor, "images k"], Int64[Tensor, "images k"]]:
+        """The documents that each image scores highest with, without the table of all scores; on the CPU.
+
+        Args:
+            images: regions.
+            documents: sentences.
+            k: how many, at most the number of documents.
+            memory: see `score`.
+
+        Returns:
+            Scores from high to low, and the documents they are of; of equal scores the first document comes first.
+
+        Raises:
+            ValueError: if there are not k documents.
+
+        Example:
+            >>> from bagclip import methods
+            >>> from bagclip.encoders import ConvNet, Text
+            >>> model = Model(ConvNet(dim=8, size=64, width=4), Text(dim=8, width=8), methods.lse())
+            >>> scores, found = model.top(Bag.dense(torch.randn(3, 5, 8)), Bag.dense(torch.randn(20, 2, 8)), k=4)
+            >>> found.shape
+            torch.Size([3, 4])
+        """
+        if not 1 <= k <= len(documents):
+            raise ValueError(f"k is between 1 and the number of documents, {len(documents)}, got {k}.")
+        best = torch.full((len(images), k), float("-inf"))
+        found = torch.full((len(images), k), len(documents))
+        for rows, columns, scores in self._blocks(images, documents, memory):
+            indices = torch.arange(columns.start, columns.stop).expand(scores.shape)
+            values = torch.cat([best[rows], scores.cpu().to(best)], 1)
+            indices = torch.cat([found[rows], indices], 1)
+            order = values.argsort(dim=1, descending=True, stable=True)[:, :k]
+            best[rows], found[rows] = values.gather(1, order), indices.gather(1, order)
+        return best, found
+
+    def _blocks(self, images: Bag, documents: Bag, memory: float) -> Iterator[tuple[slice, slice, Tensor]]:
+        """Scores of some images with some documents after others, columns after columns for the same rows."""
+        if not memory > 0:
+            raise ValueError(f"memory is a positive number of gigabytes, got {memory!r}.")
+        similarities = max(1, int(memory * 2**30) // 32)  # a score holds a few tensors of that size
         with _evaluating(self):
-            columns = [column.to(self.device) for column in documents.split(256)]
-            widest = max(len(column.instances) for column in columns)
-            rows = [
-                torch.cat([matrix(self.method.score, block.to(self.device), column).cpu() for column in columns], dim=1)
-                for block in images.split(max(1, BLOCK // (int(images.lengths.max()) * widest)))
-            ]
-        return torch.cat(rows)
+            across = list(documents.split(256))
+            widest = max(len(column.instances) for column in across)
+            top = 0
+            for block in images.split(max(1, similarities // (int(images.lengths.max()) * widest))):
+                rows, left = slice(top, top + len(block)), 0
+                top = rows.stop
+                moved = block.to(self.device)
+                for column in across:
+                    columns = slice(left, left + len(column))
+                    left = columns.stop
+                    yield rows, columns, matrix(self.method.score, moved, column.to(self.device))
 
     @torch.no_grad()
     def region_map(self, image: Bag, phrases: Bag) -> Float[Tensor, "phrases views rows columns"]:

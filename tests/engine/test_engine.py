@@ -69,7 +69,7 @@ def test_engine_equals_the_scores(name, engine, data, dtype, tile):
     score = scores(name).to(dtype)
     images, documents = data.draw(laws.bags(dtype)), data.draw(laws.bags(dtype))
     with pytest.MonkeyPatch.context() as patch, using(engine):
-        patch.setattr(sys.modules["bagclip.engine.pooled"], "CPU_TILE", tile)
+        patch.setattr(sys.modules["bagclip.engine.tiles"], "CPU_TILE", tile)
         patch.setattr(sys.modules["bagclip.engine.choice"], "BLOCK", tile)
         patch.setattr(sys.modules["bagclip.engine.closed_form"], "AFFINITIES", tile)
         if engine == "blockwise":
@@ -85,7 +85,27 @@ def unit_batch(images, regions, dim=16, seed=0, dtype=torch.float32):
     return Bag.dense(x.unflatten(0, (images, -1))), Bag(y, lengths)
 
 
-def test_work_is_four_products_and_none_for_the_key():
+@pytest.fixture
+def seen(monkeypatch):
+    """The ops as plain functions, into which counters see."""
+    module = sys.modules["bagclip.engine.pooled"]
+
+    class Seen(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, *inputs):
+            output = module.forward(*inputs)
+            module._setup(ctx, inputs, output)
+            return output
+
+        @staticmethod
+        def backward(ctx, *gradients):
+            return module._gradients(ctx, *gradients)
+
+    monkeypatch.setattr(module, "_pool", Seen.apply)
+    monkeypatch.setattr(module, "_pool_backward", module.backward)
+
+
+def test_work_is_four_products_and_none_for_the_key(seen):
     """Log-sum-exp: the products once forward, and once again and for each side backward; around the key: none."""
     images, documents = unit_batch(6, 49)
     x, y = (torch.nn.functional.normalize(b.instances.detach(), dim=1).requires_grad_() for b in (images, documents))
@@ -123,10 +143,10 @@ class Largest(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", ["lse", "maxsim", "nl", "lse_nl", "clip", "gloria", "scan_t2i", "document first"])
-def test_no_tensor_grows_with_images_times_documents_times_regions(name, monkeypatch):
+def test_no_tensor_grows_with_images_times_documents_times_regions(name, monkeypatch, seen):
     tile = 1 << 12
-    monkeypatch.setattr(sys.modules["bagclip.engine.pooled"], "CPU_TILE", tile)
-    monkeypatch.setattr(sys.modules["bagclip.engine.cross_attention"], "BLOCK", tile)
+    monkeypatch.setattr(sys.modules["bagclip.engine.tiles"], "CPU_TILE", tile)
+    monkeypatch.setattr(sys.modules["bagclip.engine.cross_attention"], "CPU_BLOCK", tile)
     score = MORE[name]() if name in MORE else methods.build(name, 16).score
     largest = []
     for count in (16, 32, 64):
@@ -140,10 +160,10 @@ def test_no_tensor_grows_with_images_times_documents_times_regions(name, monkeyp
 
 
 @pytest.mark.parametrize("engine", ["blockwise", "auto"])
-def test_any_score_is_computed_in_blocks(engine, monkeypatch):
+def test_any_score_is_computed_in_blocks(engine, monkeypatch, seen):
     """FILIP has no closed form: its largest tensor is that of a block, whatever the batch."""
     monkeypatch.setattr(sys.modules["bagclip.engine.choice"], "BLOCK", 1 << 12)
-    monkeypatch.setattr(sys.modules["bagclip.engine.pooled"], "CPU_TILE", 1 << 12)
+    monkeypatch.setattr(sys.modules["bagclip.engine.tiles"], "CPU_TILE", 1 << 12)
     score = methods.filip().score
     for count in (16, 32):
         images, documents = unit_batch(count, 49)
@@ -202,7 +222,7 @@ def test_half_precision_is_that_of_float32(dtype):
     torch.testing.assert_close(found, expected)
 
 
-def test_terms_that_compare_alike_share_a_pass():
+def test_terms_that_compare_alike_share_a_pass(seen):
     images, documents = unit_batch(4, 9)
     score = methods.lse_nl(16).score
     product = 2 * 36 * len(documents.instances) * 16
@@ -245,3 +265,19 @@ def test_engines_are_chosen_by_name_and_told(caplog):
     assert sum("1 of 1 terms in closed form" in record.message for record in caplog.records) == 1
     with using("reference"):
         assert torch.equal(matrix(score, images, documents), score(images, documents))
+
+
+def test_the_ops_are_registered_and_a_compiled_step_does_not_break():
+    x, y, z = (torch.randn(n, 4, dtype=torch.float64, requires_grad=True) for n in (6, 5, 6))
+    sharpness = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
+    lengths, documents = torch.tensor([3, 1, 2]), torch.tensor([2, 3])
+    torch.library.opcheck(torch.ops.bagclip.pool.default, (x, y, z, sharpness, lengths, documents, True, torch.uint8))
+
+    def step(x, y, z):
+        found = pool(x, lengths, y, contexts=z, sharpness=5.0, best=True, documents=documents)
+        return found.lse.sum() + 2.0 * found.best.sum() - found.around.sum()
+
+    eager = torch.autograd.grad(step(x, y, z), (x, y, z))
+    compiled = torch.autograd.grad(torch.compile(step, backend="aot_eager", fullgraph=True)(x, y, z), (x, y, z))
+    for one, other in zip(eager, compiled, strict=True):
+        torch.testing.assert_close(one, other)

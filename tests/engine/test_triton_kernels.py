@@ -13,7 +13,9 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from bagclip.engine import triton_kernels, triton_launch
+from bagclip import methods
+from bagclip.bags import Bag
+from bagclip.engine import matrix, triton_kernels, triton_launch, using
 from bagclip.engine.triton_kernels import available, pool
 
 ALL = ("lse", "best", "around", "key")
@@ -314,3 +316,21 @@ def test_the_programs_compile_for_a_gpu_that_need_not_be_there(monkeypatch):
         # What the multiprocessor of an A100 can share, the least of the GPUs that these tiles are for.
         assert program.metadata.shared <= 163 * 1024
     assert all("wgmma" in program.asm["ptx"] for program in compiled[:4])
+
+
+@runs
+@pytest.mark.parametrize("name", ["lse", "maxsim", "nl", "lse_nl"])
+def test_engine_triton_equals_the_scores(name):
+    torch.manual_seed(0)
+    score = methods.build(name, 16).score.to(DEVICE)
+    images = Bag.from_list([torch.randn(n, 16) for n in (3, 1, 5)]).to(DEVICE)
+    documents = Bag.from_list([torch.randn(n, 16) for n in (2, 4)]).to(DEVICE)
+    with using("triton"):
+        found = matrix(score, images, documents)
+    torch.testing.assert_close(found, score(images, documents), atol=1e-5, rtol=1e-5)
+
+
+def test_engine_triton_says_where_it_cannot_be_used():
+    images, documents = Bag.dense(torch.randn(2, 3, 8)), Bag.dense(torch.randn(2, 2, 8))  # 8 is no multiple of 16
+    with using("triton"), pytest.raises(RuntimeError, match="a dim that is a multiple of 16"):
+        matrix(methods.lse().score, images, documents)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("bagclip")
 
-Engine = Literal["auto", "reference", "blockwise", "closed_form"]
+Engine = Literal["auto", "reference", "blockwise", "closed_form", "triton"]
 
 _chosen: ContextVar[Engine] = ContextVar("engine", default="auto")
 _told: set[tuple[str, str]] = set()
@@ -34,7 +34,8 @@ def using(engine: Engine) -> Iterator[None]:
     - ``"auto"``: what has a closed form by it; the rest as it stands while it is small, else blockwise.
     - ``"reference"``: as `bagclip.scores` says it, in one piece.
     - ``"blockwise"``: the same in blocks that are computed again for the gradient.
-    - ``"closed_form"``: in closed form, and an error where there is none.
+    - ``"closed_form"``: in closed form, in plain PyTorch, and an error where there is none.
+    - ``"triton"``: the same by the Triton kernels, on an NVIDIA GPU, and an error where they cannot be used.
 
     Example:
         >>> with using("reference"):
@@ -69,11 +70,12 @@ def matrix(score: Score, images: Bag, documents: Bag) -> Float[Tensor, "images d
         return blockwise(score, images, documents)
     terms = plan(score)
     closed, rest = [t for t in terms if t.form is not None], [t for t in terms if t.form is None]
-    if engine == "closed_form" and rest:
+    if engine in ("closed_form", "triton") and rest:
         raise ValueError(f'{rest[0].score!r} has no closed form; choose the engine "auto" or "blockwise".')
     small = len(images.instances) * len(documents.instances) <= BLOCK
     _tell(score, f"{len(closed)} of {len(terms)} terms in closed form" + (", the rest blockwise" if rest else ""))
-    parts = [closed_form(closed, images, documents)] if closed else []
+    triton = None if engine == "auto" else engine == "triton"
+    parts = [closed_form(closed, images, documents, triton)] if closed else []
     for term in rest:
         whole = term.score(images, documents) if small else blockwise(term.score, images, documents, BLOCK)
         parts.append(term.weight * whole)

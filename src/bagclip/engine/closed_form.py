@@ -24,6 +24,7 @@ from bagclip.aggregators import (
 )
 from bagclip.bags import Bag
 from bagclip.engine.cross_attention import attended_cosine
+from bagclip.engine.on_gpu import pooled_on_gpu, usable
 from bagclip.engine.plan import Term
 from bagclip.engine.pooled import pooled
 from bagclip.scale import value
@@ -38,11 +39,23 @@ AFFINITIES = 1 << 24
 """Affinities of regions with regions that are held at a time while contexts are made."""
 
 
-def closed_form(terms: Sequence[Term], images: Bag, documents: Bag) -> Float[Tensor, "images documents"]:
+def closed_form(
+    terms: Sequence[Term], images: Bag, documents: Bag, triton: bool | None = None
+) -> Float[Tensor, "images documents"]:
     """The weighted sum of terms that all have a closed form.
 
     Terms that compare by the same similarity and pool the same sentences share one pass over the products.
+
+    Args:
+        terms: with their weights.
+        images: regions.
+        documents: sentences.
+        triton: whether the products are pooled by the Triton kernels; where these can be used when None. They take
+            products of features in half precision as such, in float32; whatever else is computed in float32 at least.
     """
+    dtype = images.instances.dtype
+    if triton is None:
+        triton = images.instances.device.type == "cuda" and usable(images.dim, dtype, images.instances.device)
     for term in terms:
         check_bags(images, documents, term.score)
     passes: list[_Pass] = []
@@ -57,7 +70,7 @@ def closed_form(terms: Sequence[Term], images: Bag, documents: Bag) -> Float[Ten
             elif not any(shared.takes(term) for shared in passes):
                 passes.append(_Pass(term))
         for shared in passes:
-            total = total + shared(images, documents)
+            total = total + shared(images, documents, dtype if triton else None)
     return total
 
 
@@ -80,8 +93,8 @@ class _Pass:
         self.aggregators[type(aggregator)] = aggregator
         return True
 
-    def __call__(self, images: Bag, documents: Bag) -> Tensor:
-        """The weighted sum of the terms."""
+    def __call__(self, images: Bag, documents: Bag, dtype: torch.dtype | None) -> Tensor:
+        """The weighted sum of the terms; by Triton, from features of a dtype, if there is one."""
         similarity = self.chain.similarity
         assert similarity is not None
         columns = _columns(self.chain, documents)
@@ -91,7 +104,10 @@ class _Pass:
         contexts = None
         if isinstance(around, NonLocal):
             contexts, _ = factors(similarity, contexts_of(around, images), columns.instances[:1])
-        found = pooled(
+        if dtype is not None:
+            regions, sentences = regions.to(dtype), sentences.to(dtype)
+            contexts = None if contexts is None else contexts.to(dtype)
+        found = (pooled if dtype is None else pooled_on_gpu)(
             regions,
             images.lengths,
             sentences,
@@ -102,14 +118,14 @@ class _Pass:
         )
         parts = []
         if isinstance(lse, LogSumExp) and found.lse is not None:
-            bonus = torch.log(images.lengths.to(regions))[:, None] / value(lse.sharpness)
+            bonus = torch.log(images.lengths.to(found.lse))[:, None] / value(lse.sharpness)
             parts.append(self.weights[LogSumExp] * (found.lse if lse.normalised else found.lse + bonus))
         if found.best is not None:
             parts.append(self.weights[Max] * found.best)
         if found.around is not None:
             parts.append(self.weights[NonLocal] * found.around)
         if Mean in self.aggregators:
-            means = segments.mean(regions, images.lengths) @ sentences.mT
+            means = segments.mean(regions.to(images.instances), images.lengths) @ sentences.to(images.instances).mT
             parts.append(self.weights[Mean] * (segments.mean(means, columns.lengths, 1) if in_place else means))
         total = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
         return total if in_place else _finish(self.chain, total, columns)

@@ -137,16 +137,24 @@ class _Chunked:
             return self.encode(i)
 
 
-def warn_of_batch_statistics(model: Model, chunk: int, batch_size: int) -> None:
-    """Log a warning for each encoder that normalises, as it is in training now, by the statistics of a batch."""
+def warn_of_batch_statistics(model: Model, together: int, batch_size: int) -> None:
+    """Log a warning for each encoder that normalises, as it is in training now, by the statistics of part of a batch.
+
+    Args:
+        model: what learns.
+        together: the most studies that it encodes at a time in one process.
+        batch_size: studies of a batch.
+    """
+    if together >= batch_size:
+        return
     for encoder in (model.image_encoder, model.text_encoder):
         if any(isinstance(part, _BatchNorm) and part.training for part in encoder.modules()):
             log.warning(
                 "%s has batch norm, whose statistics in training are now of at most %d studies, not of all %d of a "
-                "batch: that learns something else than without chunks. Keep chunks large, or take an encoder that "
-                "normalises each image by itself, such as ViT or ConvNeXt.",
+                "batch: that learns something else than all at once. Keep chunks and shares large, or take an encoder "
+                "that normalises each image by itself, such as ViT or ConvNeXt.",
                 type(encoder).__name__,
-                chunk,
+                together,
                 batch_size,
             )
 

@@ -15,7 +15,7 @@ class TrainConfig:
 
     Args:
         epochs: passes over the studies.
-        batch_size: pairs in a batch, each of which is contrasted with all others. What does not fill a last batch sits
+        batch_size: pairs in a batch, of all processes together, each of which is contrasted with all others. What does not fill a last batch sits
             out that epoch.
         chunk: the most studies of a batch that are encoded at a time: the encoders' memory then grows with it and not
             with the batch, for a second encoding of each (see ``cached_step``, and there what batch norm makes of it).
@@ -31,7 +31,7 @@ class TrainConfig:
         engine: how scores are computed, "auto" by what is fastest; see `bagclip.engine.using`.
         precision: "no" for float32, or the mixed precision "bf16" or "fp16" of accelerate.
         seed: of everything that is random.
-        memory: gigabytes of decoded images to keep.
+        memory: gigabytes of decoded images to keep, in each process.
         save_every: seconds between checkpoints inside an epoch; one is also written after each epoch.
 
     Raises:

@@ -8,6 +8,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from bagclip.data.features import Features
 from bagclip.data.files import ImageFile
 from bagclip.data.study import Study
 from bagclip.engine import using
+from bagclip.engine.distributed import average_gradients, part, processes
 from bagclip.losses import Known
 from bagclip.model import Model
 from bagclip.scale import Annealed, Learned, anneal
@@ -31,6 +33,7 @@ from bagclip.training import checkpoint
 from bagclip.training.cached import cached_step, warn_of_batch_statistics
 from bagclip.training.checkpoint import Progress
 from bagclip.training.config import TrainConfig
+from bagclip.training.together import in_step, rank, spread, start, together, told
 
 log = logging.getLogger("bagclip")
 
@@ -74,6 +77,17 @@ def train(
 ) -> Progress:
     """Train a model on studies; the model ends with the weights of the best epoch.
 
+    Started by a launcher (``torchrun --nproc-per-node 4``, ``accelerate launch``), several processes share each batch
+    and learn what one learns from the whole of it, but for what a model draws at random (dropout) and for batch norm,
+    which takes the statistics of a share. All are given the same arguments. The first one alone validates, observes and
+    writes, while the others wait, as long as the process group's timeout allows; they read the folder, so all must see
+    it. Resumed with as many processes, a run goes on to the last bit; another number may go on as well.
+
+    A study that cannot be read and a file that cannot be written end all processes. Of one that dies, or has an error
+    inside a step (no memory left), the others learn from the launcher, which ends them. What a model may not do is use
+    a parameter in one process only. If its encoders talk to each other, by ``SyncBatchNorm``, say, and chunks are used,
+    the batch size must be a multiple of the processes.
+
     Args:
         model: is trained in place. A text encoder without a vocabulary learns one from the studies' documents.
         studies: to learn from.
@@ -82,7 +96,7 @@ def train(
             model, a model folder).
         val: studies for validation by retrieval after each epoch; without, the last epoch is the best.
         resume: "auto" goes on from the folder's checkpoint if there is one; "never" refuses a folder that has one.
-        observe: is told of every step, a progress bar, say.
+        observe: is told of every step, in the first process; a progress bar, say.
 
     Returns:
         The progress at the end, with the history of all epochs.
@@ -91,6 +105,8 @@ def train(
         ValueError: if there are too few studies for a batch, or the checkpoint is of another run.
         FileExistsError: if the folder has a run already and ``resume`` is "never".
         FloatingPointError: if the loss is no longer finite, naming the studies of the batch.
+        RuntimeError: if processes were not started by a launcher, or to spread a model over them.
+        ConnectionAbortedError: if another process has an error.
 
     Example:
         >>> import tempfile
@@ -103,18 +119,13 @@ def train(
         >>> progress.step
         2
     """
-    from accelerate import Accelerator
-
     config = config or TrainConfig()
+    accelerator = start(config.precision)
     run = _Run(model, list(studies), config, Path(out), None if val is None else list(val), observe)
-    accelerator = Accelerator(mixed_precision=config.precision)
-    if accelerator.num_processes > 1:
-        raise RuntimeError(
-            f"training runs in one process, but {accelerator.num_processes} were launched: each would contrast its own "
-            "part of the batch only. Start it without a launcher."
-        )
-    # Forked, so that a run neither depends on the caller's random state nor changes it.
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    # Forked, so that a run neither depends on the caller's random state nor changes it. One process of several leaves
+    # the devices of the others alone.
+    devices = range(torch.cuda.device_count())
+    with torch.random.fork_rng([accelerator.device] if devices and processes() > 1 else devices):
         return run(accelerator, resume)
 
 
@@ -133,14 +144,16 @@ class _Run:
         self.model, self.studies, self.config, self.out, self.val = model, studies, config, out, val
         self.observe = observe
         self.batch_size = min(config.batch_size, len(studies))
-        if self.batch_size < config.batch_size:
+        self.own = part(self.batch_size)
+        if self.batch_size < config.batch_size and rank() == 0:
             log.warning("only %d studies to train on: the batch size is lowered to that.", len(studies))
         if config.patience is not None and val is None:
             raise ValueError("patience stops a run by its validation, but there are no studies for one; give val.")
         if val is not None and len(val) < 2:
             raise ValueError(f"there are {len(val)} studies for validation; retrieval needs at least two.")
-        chunked = config.chunk is not None and config.chunk < self.batch_size
-        self.chunk = config.chunk if chunked else None
+        # Of the largest share, so that either all processes cut theirs in chunks or none does.
+        self.most = -(-self.batch_size // processes())
+        self.chunk = config.chunk if config.chunk is not None and config.chunk < self.most else None
         self.batches = len(studies) // self.batch_size
         self.steps = self.batches * config.epochs
         self.label_names = sorted({label for study in studies for label in study.labels})
@@ -152,51 +165,72 @@ class _Run:
 
     def __call__(self, accelerator: Any, resume: str) -> Progress:
         self.model.text_encoder.fit(study.document for study in self.studies)
-        self.accelerator = accelerator
+        self.accelerator, self.device = accelerator, accelerator.device
+        run = self._account()
         # The second moment follows faster than by default, as in CLIP (Radford et al., 2021): short runs learn more.
         self.optimizer = torch.optim.AdamW(self._groups(), lr=self.config.lr, betas=(0.9, 0.98))
-        self.prepared, self.optimizer = accelerator.prepare(self.model, self.optimizer)
-        progress = self._start(resume)
+        # "Evaluation" keeps DistributedDataParallel away: it would know nothing of chunks, refuses models with unused
+        # parameters, and adds gradients up in another order once it has seen a step, so that resuming was not exact.
+        self.prepared = accelerator.prepare_model(self.model, evaluation_mode=True)
+        self.optimizer = accelerator.prepare(self.optimizer)
+        progress = self._start(resume, run)
         loader = Loader(self.studies, self.model.image_encoder.read, memory=int(self.config.memory * 2**30))
         self.began, self.waited, self.saved, self.seen = time.monotonic(), 0.0, time.monotonic(), 0
         self._training_mode()
-        if self.chunk is not None:
-            warn_of_batch_statistics(self.model, self.chunk, self.batch_size)
+        if rank() == 0:
+            warn_of_batch_statistics(self.model, self.chunk or self.most, self.batch_size)
         while progress.epoch < self.config.epochs and not self._stalled(progress):
             self._epoch(progress, loader)
-        saved, _ = weights.load(self.out / "model" / "model.safetensors")
-        weights.restore(self.model, saved, str(self.out / "model"))
+        with self._together():
+            saved, _ = weights.load(self.out / "model" / "model.safetensors")
+            weights.restore(self.model, saved, str(self.out / "model"))
         self.model.eval()
         return progress
 
-    def _start(self, resume: str) -> Progress:
+    def _account(self) -> dict[str, Any]:
+        """What the run is of, the same in all processes."""
+        with self._together():
+            run = {
+                # How much is kept in memory and how often is saved changes nothing that is learned.
+                "config": {k: v for k, v in asdict(self.config).items() if k not in ("memory", "save_every")},
+                "method": self.model.method.config(),
+                "image_encoder": self.model.image_encoder.config(),
+                "text_encoder": self.model.text_encoder.config(),
+                "data": _fingerprint(self.studies),
+                "validation": _fingerprint(self.val or []),
+            }
+            run = json.loads(json.dumps(run))
+        first = told(run, self.device)
+        with self._together():
+            if changed := _differences(run, first):
+                raise ValueError(
+                    f"process {rank()} was started otherwise than the first one: {'; '.join(changed)}. Start all alike."
+                )
+        return run
+
+    def _start(self, resume: str, run: dict[str, Any]) -> Progress:
         """The beginning, or where the checkpoint is."""
-        run = {
-            # How much is kept in memory and how often is saved changes nothing that is learned.
-            "config": {k: v for k, v in asdict(self.config).items() if k not in ("memory", "save_every")},
-            "method": self.model.method.config(),
-            "image_encoder": self.model.image_encoder.config(),
-            "text_encoder": self.model.text_encoder.config(),
-            "data": _fingerprint(self.studies),
-            "validation": _fingerprint(self.val or []),
-        }
-        if not self.checkpoint.exists():
+        if not told(self.checkpoint.exists(), self.device):
+            spread(weights.tensors(self.model).values())
             progress = Progress(run=run)
-            self._save(progress)
+            with self._together():
+                self._save(progress)
             return progress
         if resume != "auto":
             raise FileExistsError(
                 f"{self.out} already holds a run; go on with it (--resume auto, resume='auto') or choose another."
             )
-        saved, progress = checkpoint.read(self.checkpoint)
-        changed = _differences(json.loads(json.dumps(run)), progress.run)
-        if changed:
-            raise ValueError(
-                f"{self.checkpoint} is of another run: {'; '.join(changed)}. Start in another folder, or with what "
-                "that run was started with."
-            )
-        checkpoint.restore(saved, self.model, self.optimizer, str(self.checkpoint))
-        log.info("going on with %s after step %d of %d.", self.out, progress.step, self.steps)
+        with self._together():
+            saved, progress = checkpoint.read(self.checkpoint)
+            changed = _differences(run, progress.run)
+            if changed:
+                raise ValueError(
+                    f"{self.checkpoint} is of another run: {'; '.join(changed)}. Start in another folder, or with what "
+                    "that run was started with."
+                )
+            checkpoint.restore(saved, self.model, self.optimizer, str(self.checkpoint))
+        if rank() == 0:
+            log.info("going on with %s after step %d of %d.", self.out, progress.step, self.steps)
         return progress
 
     def _training_mode(self) -> None:
@@ -207,24 +241,25 @@ class _Run:
 
     def _epoch(self, progress: Progress, loader: Loader) -> None:
         self._training_mode()
-        for batch in self._timed(self._load(loader, progress.epoch, progress.batch)):
+        batches = in_step(self._load(loader, progress.epoch, progress.batch), self.device)
+        for batch in self._timed(batches):
             loss = self._step(batch, progress.step)
             progress.batch, progress.step, progress.loss = progress.batch + 1, progress.step + 1, progress.loss + loss
-            self.seen += len(batch.studies)
-            if self.observe:
-                self.observe(Step(progress.epoch + 1, progress.step, self.steps, loss, *self._speed()))
-            if time.monotonic() - self.saved > self.config.save_every:
-                self._save(progress)
+            self.seen += self.batch_size
+            with self._together():
+                if self.observe and rank() == 0:
+                    self.observe(Step(progress.epoch + 1, progress.step, self.steps, loss, *self._speed()))
+                if time.monotonic() - self.saved > self.config.save_every:
+                    self._save(progress)
         self._finish_epoch(progress)
-        self._save(progress)
 
     def _load(self, loader: Loader, epoch: int, done: int) -> Iterator[Batch]:
-        """The batches of an epoch that are not done yet."""
+        """The batches of an epoch that are not done yet: of each, what is this process's."""
         order = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.config.seed, epoch])))
         indices = order.permutation(len(self.studies))[: self.batches * self.batch_size]
         augment = Augment()
         return loader.batches(
-            indices.reshape(self.batches, -1)[done:].tolist(),
+            indices.reshape(self.batches, -1)[done:, self.own].tolist(),
             (lambda pixels, names: augment(pixels, names, seed=self.config.seed, epoch=epoch))
             if self.config.augment
             else None,
@@ -233,8 +268,9 @@ class _Run:
     def _step(self, batch: Batch, step: int) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = group["highest"] * _schedule(step, self.steps, self.config.warmup)
-        # Dropout depends on the step alone, so that a resumed run needs no random state.
-        seed = int(np.random.SeedSequence([self.config.seed, step]).generate_state(1)[0])
+        # Dropout depends on the step (and the process) alone, so that a resumed run needs no random state.
+        entropy = [self.config.seed, step, *([rank()] if rank() else [])]
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         anneal(self.model, step / max(1, self.steps - 1))
         self.optimizer.zero_grad()
         with using(self.config.engine):
@@ -250,15 +286,18 @@ class _Run:
 
     def _backward(self, batch: Batch, seed: int) -> float:
         """The loss of a batch, whose gradient the parameters then have."""
-        accelerator, known = self.accelerator, self._known(batch.studies).to(self.accelerator.device)
+        accelerator, known = self.accelerator, self._known(batch.studies).to(self.device)
         pairs = (batch.counts, batch.documents, known)
+        spread(self.model.buffers())
         if self.chunk is not None:
             how = {"backward": accelerator.backward, "autocast": accelerator.autocast}
-            return cached_step(self.model, batch.inputs, *pairs, chunk=self.chunk, seed=seed, **how).item()
-        torch.manual_seed(seed)
-        with accelerator.autocast():
-            loss = self.prepared(batch.inputs.to(accelerator.device), *pairs)
-        accelerator.backward(loss)
+            loss = cached_step(self.model, batch.inputs, *pairs, chunk=self.chunk, seed=seed, **how)
+        else:
+            torch.manual_seed(seed)
+            with accelerator.autocast():
+                loss = self.prepared(batch.inputs.to(self.device), *pairs)
+            accelerator.backward(loss)
+        average_gradients(self.model.parameters())
         return loss.item()
 
     def _not_finite(self, what: str, value: float, batch: Batch, step: int) -> None:
@@ -276,15 +315,26 @@ class _Run:
             "lr": self.optimizer.param_groups[0]["lr"],
             "scales": self._scales(),
         }
-        value = float(progress.epoch)
-        if self.val is not None:
-            entry["val"] = validate(self.model, self.val)
-            value = sum(entry["val"][name] for name in SELECT_BY)
-        if value > progress.best:
+        with self._together():
+            if self.val is not None and rank() == 0:
+                entry["val"] = validate(self.model, self.val)
+        entry = told(entry, self.device)
+        value = float(progress.epoch) if self.val is None else sum(entry["val"][name] for name in SELECT_BY)
+        better = value > progress.best
+        if better:
             progress.best, progress.best_epoch = value, progress.epoch + 1
-            self.model.save_pretrained(self.out / "model")
         progress.history.append(entry)
         progress.epoch, progress.batch, progress.loss = progress.epoch + 1, 0, 0.0
+        with self._together():
+            if rank() == 0:
+                if better:
+                    self.model.save_pretrained(self.out / "model")
+                self._record(progress)
+            self._save(progress)
+
+    def _record(self, progress: Progress) -> None:
+        """Write the line of the epoch that is done, and show it."""
+        entry = progress.history[-1]
         speed, waiting = self._speed()
         record = self.out / "metrics.jsonl"
         # After a crash the file may be an epoch ahead of the checkpoint.
@@ -312,8 +362,12 @@ class _Run:
         return self.val is not None and patience is not None and progress.epoch - progress.best_epoch >= patience
 
     def _save(self, progress: Progress) -> None:
-        checkpoint.save(self.checkpoint, self.model, self.optimizer, progress)
+        if rank() == 0:
+            checkpoint.save(self.checkpoint, self.model, self.optimizer, progress)
         self.saved = time.monotonic()
+
+    def _together(self) -> AbstractContextManager[None]:
+        return together(self.device)
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weight decay for matrices; none for biases, norms and temperatures, which have no reason to be small."""
