@@ -1,8 +1,9 @@
 """A batch that no one else can score: 4096 images of 196 regions against 4096 documents, LSE+NL, forward and backward.
 
-`python benchmarks/large.py` takes some minutes on one core; `--quick` scores 256; `--json FILE` keeps the row. Everything
-is in it: normalisation, the contexts of all regions with a learned A, both scores, InfoNCE. One tensor of all regions with
-all sentences would hold 16 billion numbers. Memory is the highest resident set beyond the features and their gradients.
+`python benchmarks/large.py` takes some minutes on one core; `--quick` scores 256; `--json FILE` keeps the row.
+Everything is in it: normalisation, the contexts of all regions with a learned A, both scores, InfoNCE. One tensor of
+all regions with all sentences would hold 16 billion numbers. Memory is the highest resident set beyond the features and
+their gradients.
 """
 
 import argparse

@@ -177,6 +177,14 @@ def test_demo_goes_the_whole_way_and_equals_itself(tmp_path, capsys):
     assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "gallery.png").is_file()
 
 
+def test_a_formula_is_trained_as_a_method_is(tmp_path):
+    formula = 'chain(Cosine(), TopK(k=4).over("regions"), Mean().over("sentences"))'
+    small = ["--set", "train.epochs=1", "--set", "train.batch_size=8", "--set", "image.size=64", "--dim", "16"]
+    bagclip("train", formula, "--data", "phantom:24", "--out", tmp_path / "run", *small)
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["method"]["score"] == formula
+
+
 def test_methods_are_listed_for_people_and_machines(capsys):
     bagclip("methods")
     assert "log-sum-exp" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import sys
 from types import TracebackType
 
 from bagclip.training import Step
+from bagclip.training.together import rank
 
 
 class Bar:
@@ -28,7 +29,7 @@ class Bar:
             TextColumn("· waiting for data {task.fields[waiting]:.0%} ·"),
             TimeRemainingColumn(),
             console=Console(file=sys.stderr),
-            disable=not sys.stderr.isatty(),
+            disable=rank() > 0 or not sys.stderr.isatty(),
             transient=True,
         )
         self.task = self.progress.add_task("", total=None, epoch=0, loss=float("nan"), speed=0.0, waiting=0.0)

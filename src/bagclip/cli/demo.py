@@ -19,6 +19,7 @@ from bagclip.cli.train import Limit
 from bagclip.encoders import ConvNet, Text
 from bagclip.model import Model
 from bagclip.training import TrainConfig, train
+from bagclip.training.together import rank
 
 
 def demo(
@@ -38,8 +39,9 @@ def demo(
         methods.build(method, dim),
     )
     source = open_source("phantom:10000", size=64, count=limit)
-    typer.echo(source.text)
-    typer.echo(f"score: {model.method.score}")
+    if rank() == 0:
+        typer.echo(source.text)
+        typer.echo(f"score: {model.method.score}")
     with Bar() as bar:
         train(
             model,
@@ -51,6 +53,8 @@ def demo(
             resume="auto",
             observe=bar,
         )
+    if rank() > 0:
+        return  # the first process does the rest
     studies = source.split("test")
     asked = shared.prompts_for(source, studies, None, None)
     results = shared.evaluate(model, studies, shared.TASKS, prompts=asked, pool="max", seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
+import torch.distributed as dist
 import typer
 
 from bagclip import weights
@@ -17,7 +19,9 @@ from bagclip.cli.bar import Bar
 from bagclip.cli.run import environment
 from bagclip.cli.settings import build_model, parse_settings
 from bagclip.cli.source import input_size, open_source
+from bagclip.engine.distributed import processes
 from bagclip.training import train as run_training
+from bagclip.training.together import rank, start
 
 Boxes = Annotated[Path | None, typer.Option(help="Table of boxes.")]
 Masks = Annotated[Path | None, typer.Option(help="Table of masks.")]
@@ -47,12 +51,20 @@ def train(
     allow_leaks: AllowLeaks = False,
     limit: Limit = None,
 ) -> None:
-    """Train a method; the best model by validation retrieval ends in OUT/model."""
+    """Train a method; the best model by validation retrieval ends in OUT/model.
+
+    On several GPUs: torchrun --nproc-per-node 4 --no-python bagclip train ...
+    """
     if resume not in ("auto", "never"):
         raise ValueError(f'--resume is "auto" or "never", not {resume!r}.')
     settings = parse_settings(set)
     torch.manual_seed(settings["train"].get("seed", 0))
     model, config = build_model(method, settings, image=image, text=text, dim=dim)
+    start(config.precision)
+    first = rank() == 0
+    if not first:
+        # All processes meet the same; the first one tells of it.
+        logging.getLogger("bagclip").setLevel(logging.ERROR)
     source = open_source(
         data,
         size=input_size(model.image_encoder),
@@ -63,10 +75,12 @@ def train(
         allow_leaks=allow_leaks,
         count=limit,
     )
-    typer.echo(source.text)
+    if first:
+        typer.echo(source.text)
     training = source.split("train")
-    # Written before the first step: whoever stops the run still has the account of its data.
-    _record(out, source.summary, resume)
+    if first:
+        # Written before the first step: whoever stops the run still has the account of its data.
+        _record(out, source.summary, resume)
     with Bar() as bar:
         progress = run_training(
             model,
@@ -78,7 +92,10 @@ def train(
             observe=bar,
         )
     chosen = "validation retrieval" if source.splits.get("val") else "being the last (there is no validation split)"
-    typer.echo(f"the best model, of epoch {progress.best_epoch} by {chosen}, is in {out / 'model'}")
+    if first:
+        typer.echo(f"the best model, of epoch {progress.best_epoch} by {chosen}, is in {out / 'model'}")
+    if processes() > 1:
+        dist.destroy_process_group()
 
 
 def _record(out: Path, data: Mapping[str, Any], resume: str) -> None:
@@ -87,5 +104,6 @@ def _record(out: Path, data: Mapping[str, Any], resume: str) -> None:
     commands = json.loads(path.read_text())["commands"] if resume == "auto" and path.is_file() else []
     if commands or not (out / "last.safetensors").exists():
         commands.append(f"bagclip {shlex.join(sys.argv[1:])}")
-        record = {"commands": commands, "data": data, "environment": environment()}
+        made_with = environment() | ({"processes": str(processes())} if processes() > 1 else {})
+        record = {"commands": commands, "data": data, "environment": made_with}
         weights.write(path, json.dumps(record, indent=2).encode())

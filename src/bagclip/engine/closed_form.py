@@ -35,7 +35,7 @@ from bagclip.similarity import Bilinear, Cosine, Dot, Similarity
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-AFFINITIES = 1 << 24
+AFFINITIES = 1 << 22
 """Affinities of regions with regions that are held at a time while contexts are made."""
 
 

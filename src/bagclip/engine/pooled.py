@@ -92,19 +92,19 @@ def forward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Log-sum-exp, maximum, around and keys; what is not asked for has no rows."""
     lse, maximum, around, keys = _empty(x, y, z, sharpness, lengths, documents, best, kept)
-    r = 0.0 if sharpness is None else sharpness.item()
+    r = 1.0 if sharpness is None else sharpness.item()
     sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r)
     for tile in tiles(x, y, lengths):
-        s = tile.products(x, y, room)
+        s = tile.products(x, y, r, room)
         if len(keys):
             highest, key = highest_of(s, room)
             keys[tile.bags, tile.columns] = key.to(kept)
             if best:
-                sums.add(maximum, tile, highest)
+                sums.add(maximum, tile, highest / r)
             if z is not None:
                 sums.add(around, tile, tile.products_at(z, key, y[tile.columns]))
         if sharpness is not None:
-            total, shift = exponentials(s, r, safe)
+            total, shift = exponentials(s, safe)
             sums.add(lse, tile, _value(total, shift, tile.size, r))
     return lse, maximum, around, keys
 
@@ -147,14 +147,14 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Gradients of regions, sentences, contexts and sharpness; of what has none, a tensor without entries."""
     d_x, d_y, d_z, d_r = _empty_backward(x, y, z, sharpness, lengths, documents, keys, d_lse, d_best, d_around, learned)
-    r = 0.0 if sharpness is None else sharpness.item()
+    r = 1.0 if sharpness is None else sharpness.item()
     sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r)
     for tile in tiles(x, y, lengths):
         own, columns = tile.take(x), y[tile.columns]
         if d_lse is not None:
             weights = sums.gradient(d_lse, tile)
-            powers = tile.products(x, y, room)
-            total, shift = exponentials(powers, r, safe)
+            powers = tile.products(x, y, r, room)
+            total, shift = exponentials(powers, safe)
             flat = powers.mul_((weights / total)[:, None]).flatten(0, 1)
             d_y[tile.columns].addmm_(flat.mT, own)
             if isinstance(tile.rows, slice) and not learned:
@@ -237,5 +237,5 @@ torch.library.register_autograd("bagclip::pool_backward", _twice)
 
 def _value(total: Tensor, shift: Tensor | None, size: int, sharpness: float) -> Tensor:
     """The log-sum-exp of sums of exponentials, which it overwrites."""
-    value = total.log_().sub_(math.log(size)).div_(sharpness)
-    return value if shift is None else value.add_(shift)
+    value = total.log_() if shift is None else total.log_().add_(shift)
+    return value.sub_(math.log(size)).div_(sharpness)

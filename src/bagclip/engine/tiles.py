@@ -42,11 +42,12 @@ class Tile:
         else:
             target.index_add_(0, self.rows, values)
 
-    def products(self, x: Tensor, y: Tensor, room: Room) -> Float[Tensor, "images size columns"]:
-        """Of all rows with all columns."""
+    def products(self, x: Tensor, y: Tensor, scale: float, room: Room) -> Float[Tensor, "images size columns"]:
+        """Of all rows with all columns, times a number."""
         rows, columns = self.take(x), y[self.columns]
         target = room.products[: len(rows) * len(columns)].view(len(rows), len(columns))
-        return torch.mm(rows, columns.mT, out=target).unflatten(0, (-1, self.size))
+        torch.addmm(target, rows, columns.mT, beta=0, alpha=scale, out=target)
+        return target.unflatten(0, (-1, self.size))
 
     def _places(self, key: Tensor) -> Tensor:
         """Packed rows of keys."""
@@ -83,8 +84,8 @@ class Tile:
             into_source.index_add_(0, places, torch.mul(y[part], weight, out=rows).flatten(0, 1))
 
     def _parts(self, y: Tensor) -> Iterator[slice]:
-        """The columns in parts whose vectors, one for each image, are as large as a quarter of a tile."""
-        budget = CPU_TILE // 4 if y.device.type == "cpu" else GPU_TILE
+        """The columns in parts whose vectors, one for each image, are as large as half of a tile."""
+        budget = CPU_TILE // 2 if y.device.type == "cpu" else GPU_TILE
         width = max(1, budget // max(1, self._images * y.shape[1]))
         for start in range(0, len(y), width):
             yield slice(start, min(start + width, len(y)))
@@ -96,19 +97,12 @@ class Room:
     def __init__(self, x: Tensor, y: Tensor, lengths: Tensor) -> None:
         self.products = x.new_empty(min(max(budget_of(x), int(lengths.max())), len(x) * len(y)))
         self._scratch: Tensor | None = None
-        self._equal: Tensor | None = None
 
     def scratch(self) -> Tensor:
         """As much again."""
         if self._scratch is None:
             self._scratch = torch.empty_like(self.products)
         return self._scratch
-
-    def equal(self) -> Tensor:
-        """As much again of truth values."""
-        if self._equal is None:
-            self._equal = torch.empty_like(self.products, dtype=torch.bool)
-        return self._equal
 
 
 class Sums:
@@ -165,33 +159,29 @@ def budget_of(x: Tensor) -> int:
     return CPU_TILE if x.device.type == "cpu" else GPU_TILE
 
 
-def exponentials(s: Float[Tensor, "images size columns"], sharpness: float, safe: bool) -> tuple[Tensor, Tensor | None]:
+def exponentials(s: Float[Tensor, "images size columns"], safe: bool) -> tuple[Tensor, Tensor | None]:
     """Make products their exponentials, in place; their sums, and what was subtracted before if anything."""
     if safe:
-        return s.mul_(sharpness).exp_().sum(1), None
+        return s.exp_().sum(1), None
     highest = s.amax(1)
-    return s.sub_(highest[:, None]).mul_(sharpness).exp_().sum(1), highest
+    return s.sub_(highest[:, None]).exp_().sum(1), highest
 
 
 def highest_of(s: Float[Tensor, "images size columns"], room: Room) -> tuple[Tensor, Int64[Tensor, "images columns"]]:
     """Maximum over each image's regions and the first region that has it.
 
-    By three simple passes, which on a CPU take a third of the time of ``s.max(1)``.
+    By four simple passes, which on a CPU take half of the time of ``s.max(1)``.
     """
     highest, size = s.amax(1), s.shape[1]
     countdown = torch.arange(size, 0, -1, dtype=s.dtype, device=s.device)[:, None]
-    equal, scratch = (memory[: s.numel()].view(s.shape) for memory in (room.equal(), room.scratch()))
-    torch.eq(s, highest[:, None], out=equal)
-    torch.where(equal, countdown, countdown.new_zeros(()), out=scratch)
-    return highest, size - scratch.amax(1).long()
+    scratch = room.scratch()[: s.numel()].view(s.shape)
+    return highest, size - torch.ge(s, highest[:, None], out=scratch).mul_(countdown).amax(1).long()
 
 
-def is_safe(x: Tensor, y: Tensor, sharpness: float | None) -> bool:
+def is_safe(x: Tensor, y: Tensor, sharpness: float) -> bool:
     """Whether exp(r s) neither overflows nor vanishes for any product."""
-    if sharpness is None:
-        return True
-    largest = x.square().sum(1).amax().sqrt() * y.square().sum(1).amax().sqrt()
-    return bool(sharpness * largest < SAFE)
+    longest = [torch.linalg.vector_norm(rows, dim=1).amax() for rows in (x, y)]
+    return bool(sharpness * longest[0] * longest[1] < SAFE)
 
 
 def smallest_index(size: int) -> torch.dtype:

@@ -15,8 +15,8 @@ class TrainConfig:
 
     Args:
         epochs: passes over the studies.
-        batch_size: pairs in a batch, of all processes together, each of which is contrasted with all others. What does not fill a last batch sits
-            out that epoch.
+        batch_size: pairs in a batch, of all processes together, each of which is contrasted with all others. What does
+            not fill a last batch sits out that epoch.
         chunk: the most studies of a batch that are encoded at a time: the encoders' memory then grows with it and not
             with the batch, for a second encoding of each (see ``cached_step``, and there what batch norm makes of it).
             None encodes the whole batch at once.
