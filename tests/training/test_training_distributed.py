@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
 
@@ -276,6 +277,15 @@ def test_an_error_in_one_process_ends_all(ran, name, failing, sentence):
     assert sum(text.startswith("ConnectionAbortedError: process") for text in said) == WORLD - failing, said
 
 
+def test_processes_that_do_not_know_each_other_are_refused(tmp_path, monkeypatch):
+    Accelerator()  # made by somebody who did not say that there are more
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="there are 2 processes, but accelerate joins 1"):
+        train(plain(), STUDIES, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_the_command_line_is_one_run_under_a_launcher(tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d",
                 "--rdzv-endpoint", "127.0.0.1:0", "--no-python", Path(sys.executable).with_name("bagclip")]  # fmt: skip
@@ -296,7 +306,6 @@ def test_the_command_line_is_one_run_under_a_launcher(tmp_path):
 
 if __name__ == "__main__":
     # Forked when everything is imported, also what training does: that takes longer than all the rest.
-    import accelerate  # noqa: F401
     import torch._dynamo
 
     context = multiprocessing.get_context("fork")

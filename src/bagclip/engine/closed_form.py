@@ -103,7 +103,7 @@ class _Pass:
         lse, around = self.aggregators.get(LogSumExp), self.aggregators.get(NonLocal)
         contexts = None
         if isinstance(around, NonLocal):
-            contexts, _ = factors(similarity, contexts_of(around, images), columns.instances[:1])
+            contexts = contexts_of(around, similarity, images)
         if dtype is not None:
             regions, sentences = regions.to(dtype), sentences.to(dtype)
             contexts = None if contexts is None else contexts.to(dtype)
@@ -185,11 +185,15 @@ def factors(similarity: Similarity, regions: Tensor, sentences: Tensor) -> tuple
     return regions, similarity.map(sentences)
 
 
-def contexts_of(aggregator: NonLocal, images: Bag) -> Float[Tensor, "regions dim"]:
-    """The contexts of all regions, a few images at a time where their affinities would be large."""
+def contexts_of(aggregator: NonLocal, similarity: Similarity, images: Bag) -> Float[Tensor, "regions dim"]:
+    """The contexts of all regions as the similarity wants them, a few images at a time where affinities are large."""
+
+    def made(piece: Bag) -> Tensor:
+        contexts = aggregator.contexts(piece)
+        return factors(similarity, contexts, contexts[:1])[0]
+
     lengths = images.lengths
     if int(lengths.square().sum()) <= AFFINITIES:
-        return aggregator.contexts(images)
-    together = max(1, AFFINITIES // int(lengths.max()) ** 2)
-    pieces = images.split(together)
-    return torch.cat([checkpoint(aggregator.contexts, piece, use_reentrant=False) for piece in pieces])
+        return made(images)
+    pieces = images.split(max(1, AFFINITIES // int(lengths.max()) ** 2))
+    return torch.cat([checkpoint(made, piece, use_reentrant=False) for piece in pieces])
