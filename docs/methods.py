@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bagclip import aggregators, methods, similarity
 from bagclip.aggregators import Aggregator
+from bagclip.expression import Expression
 
 PAGE = Path(__file__).with_suffix(".md")
 
@@ -69,7 +70,7 @@ def parts() -> str:
     rows = []
     for name in aggregators.__all__:
         part = getattr(aggregators, name)
-        if inspect.isclass(part) and issubclass(part, Aggregator) and part is not Aggregator:
+        if inspect.isclass(part) and issubclass(part, Aggregator) and name in Expression.spelled:
             places = [
                 kind.__name__ for kind in part.__mro__ if kind.__name__.startswith(("Pools", "Attends", "Scores"))
             ]

@@ -60,7 +60,7 @@ def gloria_separable(regions, sentences, *, sharpness):
     for y in sentences:
         logits = [sharpness * attention.dot(x, y) / len(y) ** 0.5 for x in regions]
         values.append(cosine(combine(reference.softmax(logits), regions), y))
-    return 0.5 * (average(values) + reference.biovil(regions, sentences))
+    return 0.5 * (average(values) + average([reference.biovil(regions, [y]) for y in sentences]))
 
 
 def scan_t2i(regions, sentences, **_):

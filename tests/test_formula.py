@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from bagclip import methods
+from bagclip import losses, methods
 from bagclip.aggregators import Attention, LogSumExp, Max, Mean, NonLocal
 from bagclip.bags import Bag
 from bagclip.formula import parse
@@ -114,10 +115,7 @@ def test_lse_nl_contrasts_the_mean_score_or_both_scores():
 
 def test_parts_that_are_shared_in_another_way_are_refused_before_they_are_saved():
     non_local = methods.nl(6).score
-    for method in (
-        Method(non_local, InfoNCE(image_to_text=non_local.T, text_to_image=non_local)),
-        Method(0.5 * (methods.nl(6).score + methods.nl(6).score)),
-    ):
+    for method in (Method(non_local, InfoNCE(image_to_text=non_local.T, text_to_image=non_local)),):
         with pytest.raises(ValueError, match="shares parts in a way its formulas do not tell"):
             method.config()
 
@@ -148,7 +146,8 @@ def test_every_method_is_described(name):
         ("lse", {"sharpnes": 2.0}, "did you mean 'sharpness'"),
         ("biovil", {"dim": 3}, None),
         ("chain(Cosine())", {}, "regions are never pooled"),
-        ("InfoNCE(chain(Cosine(), Max().over('regions'), Mean().over('sentences')))", {}, "is a InfoNCE; a method is"),
+        ("Cosine()", {}, "is a Cosine of 0 scores; a method is given by the formula"),
+        (repr(methods.filip().loss), {}, "is a InfoNCE of 2 scores"),
         ("chain(Cosine(), Max().over('regions'), Mean().over('sentences'))", {"dim2": 3}, "a formula has no options"),
     ],
 )
@@ -254,3 +253,52 @@ def test_a_wrong_formula_says_what_is_wrong(text, sentence):
 def test_a_part_of_another_size_is_named(text, sentence):
     with pytest.raises(ValueError, match=sentence):
         parse(text)(Bag.dense(torch.ones(1, 2, 3)), Bag.dense(torch.ones(1, 2, 3)))
+
+
+def test_a_loss_of_one_score_is_a_method():
+    for name in ("siglip", "scan_t2i", "convirt", "lse"):
+        method = methods.build(name, 6)
+        again = methods.build(repr(method.loss), 6)
+        assert repr(again.score) == repr(method.score) and repr(again.loss) == repr(method.loss)
+
+
+def test_twins_with_weights_of_their_own_are_told_apart_by_name():
+    with pytest.raises(ValueError, match=r"each with weights of its own.*\.named"):
+        methods.nl(6).score + methods.nl(6).score
+    one, other = (chain(Attention(6).named(n).over("regions"), COS, MEAN) for n in ("one", "other"))
+    assert len(list(parse(repr(one + other)).parameters())) == 6
+    same = methods.nl(6).score
+    assert len(list(parse(repr(same + same)).parameters())) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "sentence"),
+    [
+        (lambda: InfoNCE(1), TypeError, "InfoNCE needs a score"),
+        (lambda: InfoNCE(Max()), TypeError, "InfoNCE needs a score"),
+        (lambda: losses.Sigmoid(COS), TypeError, "Sigmoid needs a score"),
+        (lambda: Method(InfoNCE(chain(COS, MAX, MEAN))), TypeError, "a method needs a score"),
+        (lambda: parse("chain(1, 2)"), ValueError, "aggregators over an axis and one similarity"),
+        (
+            lambda: parse('chain(Cosine(), Max().over("regions"), Mean().over("sentences")) + 1'),
+            ValueError,
+            "adds to a",
+        ),
+        (
+            lambda: parse(
+                'chain(Attention(4).named("a").over("regions"), Cosine(), Mean().over("sentences")) + '
+                'chain(Attention(5).named("a").over("regions"), Cosine(), Mean().over("sentences"))'
+            ),
+            ValueError,
+            "'a' names both",
+        ),
+    ],
+)
+def test_what_is_no_score_is_refused_where_it_is_given(make, error, sentence):
+    with pytest.raises(error, match=sentence):
+        make()
+
+
+def test_numbers_of_numpy_and_odd_names_read_back():
+    score = chain(Attention(np.int64(4)).named('a "b"').over("regions"), COS, MEAN)
+    assert repr(parse(repr(score))) == repr(score) and "np." not in repr(score)

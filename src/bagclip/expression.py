@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import json
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 from torch import nn
 
 Self = TypeVar("Self", bound="Expression")
@@ -57,8 +59,22 @@ class Expression(nn.Module):
         for name, parameter in inspect.signature(type(self).__init__).parameters.items():
             if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 continue
-            value = getattr(self, name)
+            if not hasattr(self, name):
+                raise AttributeError(
+                    f"{type(self).__name__} does not keep its argument {name!r}; keep it as self.{name}, so that it "
+                    "prints as the formula it is read back from."
+                )
+            value = _plain(getattr(self, name))
             # By its text: a part, a similarity say, is equal to none but itself.
             if parameter.default is inspect.Parameter.empty or repr(value) != repr(parameter.default):
                 shown.append(f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})" + (f'.named("{self.label}")' if self.label else "")
+        return f"{type(self).__name__}({', '.join(shown)})" + (
+            f".named({json.dumps(self.label)})" if self.label else ""
+        )
+
+
+def _plain(value: object) -> object:
+    """Without the types of numpy, which do not read back."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return type(value)(map(_plain, value)) if isinstance(value, tuple | list) else value

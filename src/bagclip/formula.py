@@ -59,7 +59,10 @@ def _read(node: ast.expr, known: dict[str, Expression]) -> object:
             a, b = _read(left, known), _read(right, known)
             if not isinstance(a, Expression) and not isinstance(b, Expression):
                 raise ValueError(f"{ast.unparse(node)!r} combines no scores.")
-            return a + b if isinstance(operator, ast.Add) else a * b  # type: ignore[operator]
+            try:
+                return a + b if isinstance(operator, ast.Add) else a * b  # type: ignore[operator]
+            except TypeError as error:
+                raise ValueError(f"{ast.unparse(node)!r}: {error}") from None
         case ast.Attribute(value=inner, attr="T"):
             owner = _read(inner, known)
             if isinstance(owner, Over | scores.Score):
@@ -72,6 +75,9 @@ def _read(node: ast.expr, known: dict[str, Expression]) -> object:
             owner = _read(inner, known)
             if isinstance(owner, Expression):
                 owner.named(_read(label, known))  # type: ignore[arg-type]
+                for other in known.values():
+                    if other.label == owner.label and repr(other) != repr(owner):
+                        raise ValueError(f"{owner.label!r} names both {other!r} and {owner!r}; name them differently.")
                 return known.setdefault(repr(owner), owner)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords):
             if any(isinstance(arg, ast.Starred) for arg in args) or any(k.arg is None for k in keywords):
@@ -99,4 +105,7 @@ def _build(text: str, name: str, positional: list[object], named: dict[str, obje
         takes.bind(*positional, **named)
     except TypeError as error:
         raise ValueError(f"{text!r}: {name} {error}.") from None
-    return make(*positional, **named)  # type: ignore[arg-type]
+    try:
+        return make(*positional, **named)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"{text!r}: {error}") from None

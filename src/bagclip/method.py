@@ -7,7 +7,7 @@ from torch import nn
 from bagclip import weights
 from bagclip.formula import parse
 from bagclip.losses import InfoNCE, Loss
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 
 class Method(nn.Module):
@@ -29,7 +29,7 @@ class Method(nn.Module):
 
     def __init__(self, score: Score, loss: Loss | None = None, name: str = "custom") -> None:
         super().__init__()
-        self.score = score
+        self.score = scored(score, "a method")
         self.loss = InfoNCE(score) if loss is None else loss
         self.name = name
 

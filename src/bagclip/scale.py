@@ -36,9 +36,9 @@ class Learned(Expression):
 
     def __init__(self, start: float, minimum: float | None = None, maximum: float | None = None) -> None:
         super().__init__()
-        self.start = _positive(start, "the start of Learned")
-        self.minimum = None if minimum is None else _positive(minimum, "the minimum of Learned")
-        self.maximum = None if maximum is None else _positive(maximum, "the maximum of Learned")
+        self.start = positive(start, "the start of Learned")
+        self.minimum = None if minimum is None else positive(minimum, "the minimum of Learned")
+        self.maximum = None if maximum is None else positive(maximum, "the maximum of Learned")
         if not (self.minimum or 0.0) <= self.start <= (self.maximum or math.inf):
             raise ValueError(f"Learned starts at {start!r}, outside its limits {minimum!r} and {maximum!r}.")
         self.log = nn.Parameter(torch.tensor(math.log(self.start)))
@@ -73,8 +73,8 @@ class Annealed(Expression):
 
     def __init__(self, start: float, end: float) -> None:
         super().__init__()
-        self.start = _positive(start, "the start of Annealed")
-        self.end = _positive(end, "the end of Annealed")
+        self.start = positive(start, "the start of Annealed")
+        self.end = positive(end, "the end of Annealed")
         self.register_buffer("progress", torch.tensor(0.0))
 
     def forward(self) -> Float[Tensor, ""]:
@@ -96,7 +96,7 @@ def scale(given: Scale, what: str) -> Scale:
     Raises:
         ValueError: if it is not.
     """
-    return given if isinstance(given, Learned | Annealed) else _positive(given, what)
+    return given if isinstance(given, Learned | Annealed) else positive(given, what)
 
 
 def value(given: Scale) -> float | Float[Tensor, ""]:
@@ -111,7 +111,12 @@ def anneal(module: nn.Module, progress: float) -> None:
             part.progress.fill_(progress)
 
 
-def _positive(number: float, what: str) -> float:
+def positive(number: float, what: str) -> float:
+    """The number, if it is a positive one.
+
+    Raises:
+        ValueError: if it is not; ``what`` is its name in the sentence.
+    """
     if isinstance(number, bool) or not isinstance(number, int | float) or not (math.isfinite(number) and number > 0):
         raise ValueError(f"{what} must be a positive number, Learned or Annealed, got {number!r}.")
     return float(number)

@@ -495,3 +495,8 @@ def test_matrix_losses_agree_with_info_nce_on_its_golden():
     assert debiased_info_nce(GOLDEN / 0.5, torch.zeros(3), -2.0).item() == pytest.approx(info_nce(GOLDEN / 0.5).item())
     hard = soft_cross_entropy(GOLDEN / 0.5, torch.eye(3, dtype=torch.float64))
     assert hard.item() == pytest.approx(info_nce(GOLDEN / 0.5).item())
+
+
+def test_what_is_no_number_stays_none():
+    logits = torch.tensor([[0.9, float("nan"), -0.2], [0.3, 0.8, 0.0], [-0.1, 0.2, 0.7]]) / 0.5
+    assert torch.isnan(debiased_info_nce(logits, torch.full((3,), 0.1), -2.0))

@@ -8,6 +8,7 @@ from typing import Any
 
 from bagclip import methods
 from bagclip.encoders import ConvNet, Features, ImageEncoder, Text, TextEncoder, TransformersImage, TransformersText
+from bagclip.formula import parse
 from bagclip.model import Model
 from bagclip.spelling import nearest
 from bagclip.training import TrainConfig
@@ -88,6 +89,8 @@ def _call(function: Callable[..., Any], part: str, settings: Mapping[str, Mappin
 def _value(text: str) -> Any:
     import yaml
 
+    if text.strip().startswith(("Learned(", "Annealed(")):
+        return parse(text)
     if text.strip().lower() in ("no", "yes", "on", "off"):
         return text.strip()  # words here, though YAML takes them for truth values
     try:

@@ -15,7 +15,7 @@ from bagclip.losses.info_nce import learned_temperature
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Scale
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -53,7 +53,7 @@ def debiased_info_nce(
     prior = ((prior.to(logits) * others - (others - count)) / counted).clamp(min=0)
     mean = mass - counted.log()
     taken = prior.log() + positive - mean
-    below = taken < 0
+    below = ~(taken >= 0)  # so that what is no number stays none
     # log[(exp(mean) - prior exp(positive)) / (1 - prior)], the estimate of what true negatives weigh.
     rest = mean + (-torch.expm1(torch.where(below, taken, -1.0))).log() - (-prior).log1p()
     floor = torch.as_tensor(lowest).to(logits)
@@ -108,7 +108,7 @@ class Debiased(Tempered):
             raise ValueError(f"the prior of Debiased is a probability of at least 0 and less than 1, got {prior!r}.")
         if not math.isfinite(lowest):
             raise ValueError(f"the lowest score of Debiased must be a finite number, got {lowest!r}.")
-        self.score = score
+        self.score = scored(score, "Debiased")
         self.prior = prior
         self.lowest = lowest
 

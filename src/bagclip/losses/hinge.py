@@ -11,7 +11,7 @@ from torch import Tensor
 from bagclip.bags import Bag
 from bagclip.losses.base import Loss, false_negatives, whole
 from bagclip.losses.known import Known
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -74,7 +74,7 @@ class HardestHinge(Loss):
         super().__init__()
         if not math.isfinite(margin) or margin < 0:
             raise ValueError(f"the margin of HardestHinge must be a number of at least 0, got {margin!r}.")
-        self.score = score
+        self.score = scored(score, "HardestHinge")
         self.margin = margin
         self.hardest = hardest
 

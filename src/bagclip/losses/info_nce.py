@@ -14,7 +14,7 @@ from bagclip.losses.base import false_negatives
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Learned, Scale
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -99,8 +99,11 @@ class InfoNCE(Tempered):
             raise ValueError("InfoNCE was given a score for each direction and a third that neither uses; drop it.")
         if len(weights) != 2 or not all(math.isfinite(w) and w >= 0 for w in weights) or not sum(weights) > 0:
             raise ValueError(f"the weights of InfoNCE are those of its two directions, not negative, got {weights!r}.")
+        for each in (score, image_to_text, text_to_image):
+            if each is not None:
+                scored(each, "InfoNCE")
         self.score = score
-        self.weights = weights
+        self.weights = (float(weights[0]), float(weights[1]))
         self.image_to_text = image_to_text
         self.text_to_image = text_to_image
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from bagclip.bags import Bag
 from bagclip.losses.base import Loss, false_negatives, whole
 from bagclip.losses.known import Known
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -79,7 +79,7 @@ class MutualInformation(Loss):
         super().__init__()
         if bound not in ("dv", "infonce"):
             raise ValueError(f'the bound of MutualInformation is "dv" or "infonce", not {bound!r}.')
-        self.score = score
+        self.score = scored(score, "MutualInformation")
         self.bound = bound
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:

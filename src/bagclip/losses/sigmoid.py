@@ -16,7 +16,7 @@ from bagclip.losses.base import false_negatives
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Learned, Scale
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
@@ -76,7 +76,7 @@ class Sigmoid(Tempered):
         super().__init__(temperature, Learned(0.1))
         if isinstance(bias, bool) or not isinstance(bias, int | float) or not math.isfinite(bias):
             raise ValueError(f"the bias of Sigmoid starts at a finite number, got {bias!r}.")
-        self.score = score
+        self.score = scored(score, "Sigmoid")
         self.bias = bias
         self.offset = nn.Parameter(torch.tensor(float(bias)))
 

@@ -15,7 +15,7 @@ from bagclip.losses.info_nce import learned_temperature
 from bagclip.losses.known import Known
 from bagclip.losses.tempered import Tempered
 from bagclip.scale import Learned, Scale, scale, value
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 from bagclip.scores.chain import full_precision
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class SoftTargets(Tempered):
             raise ValueError(f'the targets of SoftTargets are of "labels" or of "text", not of {targets!r}.')
         if isinstance(target_temperature, Learned):
             raise ValueError("the target temperature of SoftTargets cannot be learned: targets are not the model's.")
-        self.score = score
+        self.score = scored(score, "SoftTargets")
         self.targets = targets
         self.target_temperature = scale(target_temperature, "the target temperature of SoftTargets")
 

@@ -9,7 +9,7 @@ from bagclip.aggregators.auto_pool import AutoPool
 from bagclip.bags import Bag
 from bagclip.losses.base import Loss
 from bagclip.losses.known import Known
-from bagclip.scores import Score
+from bagclip.scores import Score, scored
 
 
 class SquaredSharpness(Loss):
@@ -38,7 +38,7 @@ class SquaredSharpness(Loss):
         super().__init__()
         if not any(isinstance(part, AutoPool) for part in score.modules()):
             raise ValueError(f"{score!r} has no AutoPool, whose sharpness SquaredSharpness could hold down.")
-        self.score = score
+        self.score = scored(score, "SquaredSharpness")
 
     def forward(self, images: Bag, documents: Bag, known: Known | None = None) -> Tensor:
         """See `Loss.forward`."""

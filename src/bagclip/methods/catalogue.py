@@ -17,6 +17,7 @@ from bagclip.aggregators import (
     ScoresGivenOther,
 )
 from bagclip.formula import parse
+from bagclip.losses import Loss
 from bagclip.method import Method
 from bagclip.methods import cross_attention, key_region, one_vector, within_pair
 from bagclip.scale import Scale
@@ -87,7 +88,7 @@ def build(method: str, dim: int, **options: Scale | str | None) -> Method:
     """Build a method for a joint space of ``dim``: by name, or from the formula of its score.
 
     Args:
-        method: a name of `METHODS`, or a formula, which is contrasted by InfoNCE.
+        method: a name of `METHODS`, or the formula of a score, which InfoNCE then contrasts, or of a loss of one score.
         dim: size of the joint space; a formula says the size of its parts itself.
         options: of the recipe.
 
@@ -103,18 +104,33 @@ def build(method: str, dim: int, **options: Scale | str | None) -> Method:
     if method not in METHODS:
         if "(" not in method:
             raise ValueError(f"there is no method {method!r}; {nearest(method, METHODS)}")
-        score = parse(method)
-        if not isinstance(score, Score):
-            raise ValueError(f"{method!r} is a {type(score).__name__}; a method is given by the formula of its score.")
         if options:
             raise ValueError(f"a formula has no options, got {', '.join(options)}; write them into it.")
-        return Method(score)
+        return _from_formula(method)
     accepted = [name for name in inspect.signature(METHODS[method]).parameters if name != "dim"]
     for option in options:
         if option not in accepted:
             raise ValueError(f"{method} has no option {option!r}; {nearest(option, accepted)}")
     fixed = {"dim": dim} if "dim" in inspect.signature(METHODS[method]).parameters else {}
     return METHODS[method](**fixed, **options)
+
+
+def _from_formula(text: str) -> Method:
+    """The method of a score, or of a loss that contrasts one score."""
+    read = parse(text)
+    if isinstance(read, Score):
+        return Method(read)
+    contrasted: dict[str, Score] = {}
+    for loss in read.modules():
+        for name in ("score", "image_to_text", "text_to_image"):
+            if isinstance(loss, Loss) and isinstance(score := getattr(loss, name, None), Score):
+                contrasted[repr(score)] = score
+    if not isinstance(read, Loss) or len(contrasted) != 1:
+        raise ValueError(
+            f"{text!r} is a {type(read).__name__} of {len(contrasted)} scores; a method is given by the formula of the "
+            "score it ranks with, or of a loss of one score. For others build bagclip.Method(score, loss)."
+        )
+    return Method(next(iter(contrasted.values())), read)
 
 
 def describe(name: str) -> Description:

@@ -36,18 +36,18 @@ def gloria() -> Method:
 
 
 def gloria_separable(sharpness: float = 4.0) -> Method:
-    """GLoRIA without the competition of the words, so that a sentence can be scored alone; one score for all.
+    """GLoRIA without the competition of the words, so that each sentence is scored alone.
 
     Equation:
         R_m = cos(sum_n a_nm x_n, y_m),  a = softmax_n(r <x_n, y_m> / sqrt(d));
-        1/2 [(1/M) sum_m R_m + cos(mean_n x_n, mean_m y_m)]
+        1/2 (1/M) sum_m [R_m + cos(mean_n x_n, y_m)] to rank with; InfoNCE of each half to learn with
 
     Reference:
         A variant of GLoRIA (Huang et al., ICCV 2021). It divides by sqrt(d), which was needed for stability (Bica et
         al., 2024), and takes the mean over the sentences, so that long documents have no bonus.
     """
     local = chain(CrossAttention(sharpness, Dot(scaled=True)).over("regions"), Cosine(), Mean().over("sentences"))
-    overall = biovil().score
+    overall = chain(Mean().over("regions"), Cosine(), Mean().over("sentences"))
     return Method(0.5 * (local + overall), InfoNCE(local) + InfoNCE(overall), name="gloria_separable")
 
 
@@ -74,7 +74,8 @@ def scan_t2i(sharpness: float = 9.0, sentence_sharpness: float = 6.0, margin: fl
         ones times 1/10, l2-normalised over m
 
     Reference:
-        Lee et al., Stacked Cross Attention for Image-Text Matching, ECCV 2018, text to image. Words are its sentences.
+        Lee et al., Stacked Cross Attention for Image-Text Matching, ECCV 2018, text to image. Words are its sentences,
+        and its features are l2-normalised before.
     """
     score = chain(
         CrossAttention(sharpness, normalise="l2").over("regions"),
@@ -93,7 +94,7 @@ def scan_i2t(sharpness: float = 4.0, region_sharpness: float = 5.0, margin: floa
 
     Reference:
         Lee et al., Stacked Cross Attention for Image-Text Matching, ECCV 2018, image to text (its scales for Flickr30K;
-        ``region_sharpness`` is 20 for COCO). Words are its sentences.
+        ``region_sharpness`` is 20 for COCO). Words are its sentences, and its features are l2-normalised before.
     """
     score = chain(
         CrossAttention(sharpness, normalise="l2").over("sentences"),

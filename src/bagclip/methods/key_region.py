@@ -84,8 +84,8 @@ def dsmil(dim: int = 128) -> Method:
     """Two streams: the best region of each sentence, and all regions attended from it.
 
     Equation:
-        1/2 (1/M) sum_m [max_n s_nm + cos(sum_n a_nm x_n, y_m)],  a = softmax_n(<q(x_n), q(x_k(m))> / sqrt(d)),
-        q a perceptron, k(m) = argmax_n s_nm
+        1/2 (1/M) sum_m [max_n s_nm + cos(sum_n a_nm x_n, y_m)],  a = softmax_n(<q(x_n), q(x_k(m))> / sqrt(128)),
+        q a perceptron with 128 outputs, k(m) = argmax_n s_nm
 
     Reference:
         Li, Li and Eliceiri, Dual-stream Multiple Instance Learning Network for Whole Slide Image Classification with

@@ -39,7 +39,7 @@ RELATIONS = (
         "maxsim", "gloria_separable", "of its local part: on l2-normalised features, the sharpness goes to infinity"
     ),
     Relation("maxsim", "dsmil", "of its first stream: always"),
-    Relation("nl", "dsmil", "of its second stream: a linear query on l2-normalised features"),
+    Relation("nl", "dsmil", "of its second stream: a linear query of the same temperature, on l2-normalised features"),
     Relation("maxsim", "filip", "of its text-to-image direction: always; the other is its transpose"),
     Relation("maxsim", "local_mi", "its critic is the cosine"),
     Relation("biovil", "xclip", "the sharpness goes to 0, one region or one sentence, and l2-normalised features"),

@@ -58,6 +58,17 @@ class Score(Expression, spelled=False):
     __rmul__ = __mul__
 
 
+def scored(given: object, by: str) -> Score:
+    """What was given, if it is a score.
+
+    Raises:
+        TypeError: if it is not; ``by`` is what asks for it.
+    """
+    if not isinstance(given, Score):
+        raise TypeError(f"{by} needs a score, a chain(...) or a sum of some, not {given!r}.")
+    return given
+
+
 class Sum(Score, spelled=False):
     """Sum of two scores."""
 
@@ -65,6 +76,7 @@ class Sum(Score, spelled=False):
         super().__init__()
         self.left = left
         self.right = right
+        _check_twins(left, right)
 
     @property
     def replication_invariant(self) -> bool:  # type: ignore[override]
@@ -138,3 +150,14 @@ class Scaled(Score, spelled=False):
     def __repr__(self) -> str:
         inner = f"({self.score!r})" if isinstance(self.score, Sum | Scaled) else repr(self.score)
         return f"{self.weight!r} * {inner}"
+
+
+def _check_twins(left: Score, right: Score) -> None:
+    """Raise a ValueError if two parts read the same but have weights of their own, which no formula would tell."""
+    own = {repr(part): {id(p) for p in part.parameters()} for part in left.modules() if isinstance(part, Score)}
+    for part in right.modules():
+        if isinstance(part, Score) and own.get(repr(part), weights := {id(p) for p in part.parameters()}) != weights:
+            raise ValueError(
+                f"both terms have {part!r}, each with weights of its own, which their formula does not tell; name a "
+                'part, Attention(dim=8).named("first"), say, or add the very same chain.'
+            )
