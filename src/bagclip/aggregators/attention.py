@@ -13,7 +13,7 @@ from bagclip.bags import Bag
 class Attention(Aggregator, PoolsEmbeddings):
     """Attention-weighted mean of a bag's features, sum_n a_n x_n with a = softmax_n(w . tanh(V x_n)).
 
-    ABMIL (Ilse, Tomczak and Welling, 2018).
+    ABMIL (Ilse, Tomczak and Welling, 2018). Limits: w = 0 is the mean; as w grows, one instance alone.
 
     Args:
         dim: size of the features.

@@ -16,6 +16,8 @@ class LogSumExp(Aggregator, PoolsScores):
     the bag is repeated; without, it lies above the maximum, by up to (log N) / r: large bags gain. Its gradient is
     softmax_n(r s_n): attention in the backward pass (Ramon and De Raedt, 2000; Pinheiro and Collobert, 2015).
 
+    In float32 a sharpness far below 1 loses as many digits as it has zeros: for a mean take `Mean`.
+
     Args:
         sharpness: r > 0, which multiplies the scores; fixed, learned or annealed.
         normalised: whether log N is subtracted.

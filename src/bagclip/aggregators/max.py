@@ -11,7 +11,8 @@ from bagclip.aggregators.base import Aggregator, PoolsScores
 class Max(Aggregator, PoolsScores):
     """Maximum of a bag's scores, max_n s_n; the gradient goes to the key region alone (the first of equal ones).
 
-    It is the standard MIL assumption: a sentence matches an image if at least one region shows it.
+    It is the standard MIL assumption: a sentence matches an image if at least one region shows it
+    (Dietterich, Lathrop and Lozano-Pérez, 1997).
 
     Example:
         >>> import torch

@@ -50,9 +50,9 @@ def xclip(sharpness: float = 100.0) -> Method:
 
     Reference:
         Ma et al., X-CLIP: End-to-End Multi-grained Contrastive Learning for Video-Text Retrieval, ACM MM 2022, frames
-        being its regions and words its sentences. Its permutation-invariant core: learned mixing matrices of frames
-        with frames and words with words, the identity at first, were left out, because their size is that of the bags
-        and the order of the instances would matter.
+        being its regions and words its sentences, both l2-normalised before they are averaged. Its
+        permutation-invariant core: learned mixing matrices of frames with frames and words with words, the identity at
+        first, were left out, because their size is that of the bags and the order of the instances would matter.
     """
     regions, sentences = ExpSoftmax(sharpness).over("regions"), ExpSoftmax(sharpness).over("sentences")
     image, document = Mean().over("regions"), Mean().over("sentences")

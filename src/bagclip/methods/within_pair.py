@@ -42,7 +42,7 @@ def mgca() -> Method:
     Reference:
         Wang et al., Multi-Granularity Cross-modal Alignment for Generalized Medical Visual Representation Learning,
         NeurIPS 2022. Its third loss, of prototypes, and its weights of tokens by [CLS] attention are left out; all
-        tokens weigh the same.
+        tokens weigh the same. Its features are l2-normalised before they are averaged; here they are as they are.
     """
     score = biovil().score
     local = WithinPair(CrossAttention(10.0).over("regions"), temperature=0.1) + WithinPair(
