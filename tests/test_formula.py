@@ -147,6 +147,7 @@ def test_every_method_is_described(name):
         ("biovil", {"dim": 3}, None),
         ("chain(Cosine())", {}, "regions are never pooled"),
         ("Cosine()", {}, "is a Cosine of 0 scores; a method is given by the formula"),
+        (repr(methods.nl(6).score), {}, r"NonLocal\(dim=6, temperature=0.05\) is for another size .* write dim=8"),
         (repr(methods.filip().loss), {}, "is a InfoNCE of 2 scores"),
         ("chain(Cosine(), Max().over('regions'), Mean().over('sentences'))", {"dim2": 3}, "a formula has no options"),
     ],

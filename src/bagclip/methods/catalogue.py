@@ -16,6 +16,7 @@ from bagclip.aggregators import (
     PoolsVectors,
     ScoresGivenOther,
 )
+from bagclip.expression import Expression
 from bagclip.formula import parse
 from bagclip.losses import Loss
 from bagclip.method import Method
@@ -93,7 +94,8 @@ def build(method: str, dim: int, **options: Scale | str | None) -> Method:
         options: of the recipe.
 
     Raises:
-        ValueError: if there is no such method or option, with the nearest one, or the formula is none of a score.
+        ValueError: if there is no such method or option, with the nearest one, or the formula is none of a score or for
+            another size.
 
     Example:
         >>> build("lse", dim=64, sharpness=8.0).score
@@ -106,7 +108,11 @@ def build(method: str, dim: int, **options: Scale | str | None) -> Method:
             raise ValueError(f"there is no method {method!r}; {nearest(method, METHODS)}")
         if options:
             raise ValueError(f"a formula has no options, got {', '.join(options)}; write them into it.")
-        return _from_formula(method)
+        built = _from_formula(method)
+        for part in built.modules():
+            if isinstance(part, Expression) and getattr(part, "dim", dim) != dim:
+                raise ValueError(f"{part!r} is for another size than the joint space; write dim={dim}.")
+        return built
     accepted = [name for name in inspect.signature(METHODS[method]).parameters if name != "dim"]
     for option in options:
         if option not in accepted:
