@@ -23,6 +23,9 @@ from bagclip.similarity import Bilinear, Cosine, Dot
 SMALL = {"carzero": {"heads": 2, "layers": 2, "hidden": (7,)}, "local_mi": {"hidden": (7, 5)}}
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 3e-5}
 
+ENDS = LogSumExp(2.0).over("sentences")
+"""One aggregator at the end of several chains."""
+
 MORE = {
     "dot and bilinear": lambda: (
         chain(Dot(scaled=True), LogSumExp(3.0).over("regions"), Mean().over("sentences"))
@@ -31,6 +34,11 @@ MORE = {
     "two sharpnesses": lambda: methods.lse(3.0).score + 0.3 * methods.lse(9.0).score + methods.maxsim().score,
     "learned sharpness": lambda: methods.lse(Learned(4.0)).score,
     "summed": lambda: chain(Cosine(), LogSumExp(4.0, normalised=False).over("regions"), Max().over("sentences")),
+    "weights before what is not linear": lambda: (
+        0.3 * chain(Cosine(), LogSumExp(4.0).over("regions"), ENDS)
+        + 0.5 * chain(Cosine(), Max().over("regions"), ENDS)
+        + 2.0 * chain(NonLocal(laws.DIM, 0.3).over("regions"), Cosine(), ENDS)
+    ),
     "mean": lambda: chain(Cosine(), Mean().over("regions"), Mean().over("sentences")) + methods.maxsim().score,
     "document first": lambda: chain(Mean().over("sentences"), Cosine(), LogSumExp(6.0).over("regions")),
     "non-local by dot": lambda: chain(
@@ -75,6 +83,15 @@ def test_engine_equals_the_scores(name, engine, data, dtype, tile):
         if engine == "blockwise":
             compared(score, images, documents, lambda x, y: blockwise(score, x, y, block=tile), dtype)
         compared(score, images, documents, lambda x, y: matrix(score, x, y), dtype)
+
+
+@pytest.mark.parametrize("engine", ["auto", "blockwise"])
+@settings(max_examples=25)
+@given(score=laws.chains(), data=st.data())
+def test_engine_equals_random_chains(engine, score, data):
+    images, documents = data.draw(laws.bags()), data.draw(laws.bags())
+    with using(engine):
+        compared(score.double(), images, documents, lambda x, y: matrix(score, x, y), torch.float64)
 
 
 def unit_batch(images, regions, dim=16, seed=0, dtype=torch.float32):
@@ -193,6 +210,14 @@ def test_a_bag_of_ten_thousand_regions():
     documents = Bag.from_list([torch.randn(n, 8, generator=torch.Generator().manual_seed(n)) for n in (2, 5)])
     score = methods.lse(12.0).score + methods.maxsim().score
     compared(score, images, documents, lambda x, y: matrix(score, x, y), torch.float32)
+
+
+@pytest.mark.parametrize("sharpness", [40.0, 79.0, 82.0])
+def test_many_equal_regions_do_not_overflow(sharpness):
+    """exp(79) is a float32, forty thousand times it is not."""
+    images, documents = Bag.dense(torch.ones(1, 40_000, 4)), Bag.dense(torch.ones(1, 1, 4))
+    found = matrix(methods.lse(sharpness).score, images, documents)
+    assert found.item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_gradients_equal_finite_differences():

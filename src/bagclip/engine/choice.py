@@ -31,11 +31,13 @@ _told: set[tuple[str, str]] = set()
 def using(engine: Engine) -> Iterator[None]:
     """Score by this engine inside of the block.
 
-    - ``"auto"``: what has a closed form by it; the rest as it stands while it is small, else blockwise.
+    - ``"auto"``: what has a closed form by it, in plain PyTorch; the rest as it stands while it is small, else
+      blockwise.
     - ``"reference"``: as `bagclip.scores` says it, in one piece.
     - ``"blockwise"``: the same in blocks that are computed again for the gradient.
     - ``"closed_form"``: in closed form, in plain PyTorch, and an error where there is none.
-    - ``"triton"``: the same by the Triton kernels, on an NVIDIA GPU, and an error where they cannot be used.
+    - ``"triton"``: the same by the Triton kernels, on an NVIDIA GPU, and an error where they cannot be used. They have
+      been run by Triton's interpreter only, so "auto" does not choose them.
 
     Example:
         >>> with using("reference"):
@@ -65,17 +67,19 @@ def matrix(score: Score, images: Bag, documents: Bag) -> Float[Tensor, "images d
     """
     engine = _chosen.get()
     if engine == "reference":
+        _tell(score, "as it stands")
         return score(images, documents)
     if engine == "blockwise":
-        return blockwise(score, images, documents)
+        _tell(score, "blockwise")
+        return blockwise(score, images, documents, BLOCK)
     terms = plan(score)
     closed, rest = [t for t in terms if t.form is not None], [t for t in terms if t.form is None]
     if engine in ("closed_form", "triton") and rest:
         raise ValueError(f'{rest[0].score!r} has no closed form; choose the engine "auto" or "blockwise".')
     small = len(images.instances) * len(documents.instances) <= BLOCK
-    _tell(score, f"{len(closed)} of {len(terms)} terms in closed form" + (", the rest blockwise" if rest else ""))
-    triton = None if engine == "auto" else engine == "triton"
-    parts = [closed_form(closed, images, documents, triton)] if closed else []
+    others = f", the rest {'as it stands' if small else 'blockwise'}" if rest else ""
+    _tell(score, f"{len(closed)} of {len(terms)} terms in closed form{others}")
+    parts = [closed_form(closed, images, documents, engine == "triton")] if closed else []
     for term in rest:
         whole = term.score(images, documents) if small else blockwise(term.score, images, documents, BLOCK)
         parts.append(term.weight * whole)

@@ -24,7 +24,7 @@ from bagclip.aggregators import (
 )
 from bagclip.bags import Bag
 from bagclip.engine.cross_attention import attended_cosine
-from bagclip.engine.on_gpu import pooled_on_gpu, usable
+from bagclip.engine.on_gpu import pooled_on_gpu
 from bagclip.engine.plan import Term
 from bagclip.engine.pooled import pooled
 from bagclip.scale import value
@@ -40,7 +40,7 @@ AFFINITIES = 1 << 22
 
 
 def closed_form(
-    terms: Sequence[Term], images: Bag, documents: Bag, triton: bool | None = None
+    terms: Sequence[Term], images: Bag, documents: Bag, triton: bool = False
 ) -> Float[Tensor, "images documents"]:
     """The weighted sum of terms that all have a closed form.
 
@@ -50,12 +50,10 @@ def closed_form(
         terms: with their weights.
         images: regions.
         documents: sentences.
-        triton: whether the products are pooled by the Triton kernels; where these can be used when None. They take
-            products of features in half precision as such, in float32; whatever else is computed in float32 at least.
+        triton: whether the products are pooled by the Triton kernels. They take products of features in half precision
+            as such, in float32; whatever else is computed in float32 at least.
     """
     dtype = images.instances.dtype
-    if triton is None:
-        triton = images.instances.device.type == "cuda" and usable(images.dim, dtype, images.instances.device)
     for term in terms:
         check_bags(images, documents, term.score)
     passes: list[_Pass] = []
@@ -119,16 +117,17 @@ class _Pass:
         parts = []
         if isinstance(lse, LogSumExp) and found.lse is not None:
             bonus = torch.log(images.lengths.to(found.lse))[:, None] / value(lse.sharpness)
-            parts.append(self.weights[LogSumExp] * (found.lse if lse.normalised else found.lse + bonus))
+            parts.append((self.weights[LogSumExp], found.lse if lse.normalised else found.lse + bonus))
         if found.best is not None:
-            parts.append(self.weights[Max] * found.best)
+            parts.append((self.weights[Max], found.best))
         if found.around is not None:
-            parts.append(self.weights[NonLocal] * found.around)
+            parts.append((self.weights[NonLocal], found.around))
         if Mean in self.aggregators:
             means = segments.mean(regions.to(images.instances), images.lengths) @ sentences.to(images.instances).mT
-            parts.append(self.weights[Mean] * (segments.mean(means, columns.lengths, 1) if in_place else means))
-        total = torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
-        return total if in_place else _finish(self.chain, total, columns)
+            parts.append((self.weights[Mean], segments.mean(means, columns.lengths, 1) if in_place else means))
+        # Each on its own: sentences may be pooled by what is not linear.
+        pooled_parts = [weight * (part if in_place else _finish(self.chain, part, columns)) for weight, part in parts]
+        return torch.stack(pooled_parts).sum(0)
 
 
 def _chain(term: Term) -> Chain:

@@ -3,13 +3,13 @@
 For regions x_n of image i and a sentence y_t, with s_n = <x_n, y_t> and the key k = argmax_n s_n, three poolings of one
 tile of products at a time:
 
-    log-sum-exp   l_it = (1/r) log (1/N) sum_n exp(r s_n)     dx_n = w p_n y_t,  dy_t = sum_n w p_n x_n,  p = softmax(r
-    s) maximum       b_it = s_k                                  dx_k = w y_t,      dy_t = w x_k around        u_it =
-    <z_k, y_t>                           dz_k = w y_t,      dy_t = w z_k
+    log-sum-exp   l_it = (1/r) log (1/N) sum_n exp(r s_n)   dx_n = w p_n y_t,  dy_t = sum_n w p_n x_n
+    maximum       b_it = s_k                                dx_k = w y_t,      dy_t = w x_k
+    around        u_it = <z_k, y_t>                         dz_k = w y_t,      dy_t = w z_k
 
-where w is the gradient of l, b or u. The backward pass computes the tiles again; only the keys are kept, a byte each
-where bags have at most 256 regions. With the mean over the sentences of each document taken in place, nothing is left
-that is larger than images x documents, but for these keys.
+where p = softmax_n(r s) and w is the gradient of l, b or u. The backward pass computes the tiles again; only the keys
+are kept, a byte each where bags have at most 256 regions. With the mean over the sentences of each document taken in
+place, nothing is left that is larger than images x documents, but for these keys.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def pooled(
         sharpness: r; asks for ``lse``.
         best: asks for ``best``.
         documents: sentences a document; with it the columns are documents, the means of their sentences, else
-        sentences.
+            sentences.
 
     Example:
         >>> found = pooled(torch.eye(3), torch.tensor([2, 1]), torch.ones(1, 3), best=True)
@@ -93,7 +93,7 @@ def forward(
     """Log-sum-exp, maximum, around and keys; what is not asked for has no rows."""
     lse, maximum, around, keys = _empty(x, y, z, sharpness, lengths, documents, best, kept)
     r = 1.0 if sharpness is None else sharpness.item()
-    sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r)
+    sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r, lengths)
     for tile in tiles(x, y, lengths):
         s = tile.products(x, y, r, room)
         if len(keys):
@@ -148,7 +148,7 @@ def backward(
     """Gradients of regions, sentences, contexts and sharpness; of what has none, a tensor without entries."""
     d_x, d_y, d_z, d_r = _empty_backward(x, y, z, sharpness, lengths, documents, keys, d_lse, d_best, d_around, learned)
     r = 1.0 if sharpness is None else sharpness.item()
-    sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r)
+    sums, room, safe = Sums(y, documents), Room(x, y, lengths), is_safe(x, y, r, lengths)
     for tile in tiles(x, y, lengths):
         own, columns = tile.take(x), y[tile.columns]
         if d_lse is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ GPU_TILE = 1 << 26
 """Products in a tile elsewhere, where launching a kernel costs more than memory."""
 
 SAFE = 80.0
-"""Up to here exp(r s) can be summed as it is in float32; beyond, the maximum is subtracted first."""
+"""While sums of exp(r s) are within exp(-80) and exp(80), they are taken as they are, in float32 as well; beyond, the
+maximum is subtracted first."""
 
 
 class Tile:
@@ -178,10 +180,10 @@ def highest_of(s: Float[Tensor, "images size columns"], room: Room) -> tuple[Ten
     return highest, size - torch.ge(s, highest[:, None], out=scratch).mul_(countdown).amax(1).long()
 
 
-def is_safe(x: Tensor, y: Tensor, sharpness: float) -> bool:
-    """Whether exp(r s) neither overflows nor vanishes for any product."""
+def is_safe(x: Tensor, y: Tensor, sharpness: float, lengths: Tensor) -> bool:
+    """Whether sums of exp(r s) over a bag neither overflow nor vanish, whatever its products are."""
     longest = [torch.linalg.vector_norm(rows, dim=1).amax() for rows in (x, y)]
-    return bool(sharpness * longest[0] * longest[1] < SAFE)
+    return bool(sharpness * longest[0] * longest[1] + math.log(int(lengths.max())) < SAFE)
 
 
 def smallest_index(size: int) -> torch.dtype:

@@ -95,7 +95,8 @@ def medclip(targets: Literal["labels", "text"] = "labels", target_temperature: S
 
     Args:
         targets: from the labels of the studies, which must have some, or from the similarity of the documents'
-        features. target_temperature: u.
+            features.
+        target_temperature: u.
     """
     score = biovil().score
     return Method(score, SoftTargets(score, targets=targets, target_temperature=target_temperature), name="medclip")
