@@ -2,30 +2,17 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from bagclip.cli import main
 from bagclip.cli.settings import parse_settings
 from bagclip.data import phantom
+from command_line import bagclip
 
 SMALL = ["--dim", "16", "--set", "image.size=64", "--set", "image.width=4", "--set", "text.width=16",
          "--set", "text.layers=1", "--set", "train.batch_size=8", "--set", "train.epochs=1"]  # fmt: skip
-
-
-def bagclip(*words):
-    """Run a command; what it printed, or the sentence it stopped with."""
-    old, sys.argv = sys.argv, ["bagclip", *map(str, words)]
-    try:
-        main()
-    except SystemExit as stop:
-        if stop.code not in (0, None):
-            raise
-    finally:
-        sys.argv = old
 
 
 @pytest.fixture(scope="module")

@@ -2,27 +2,15 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from bagclip.cli import main
 from bagclip.model import Model
+from command_line import bagclip
 
 SMALL = ["--dim", "16", "--set", "text.width=16", "--set", "text.layers=1", "--set", "train.batch_size=8",
          "--set", "train.epochs=1"]  # fmt: skip
-
-
-def bagclip(*words):
-    old, sys.argv = sys.argv, ["bagclip", *map(str, words)]
-    try:
-        main()
-    except SystemExit as stop:
-        if stop.code not in (0, None):
-            raise
-    finally:
-        sys.argv = old
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +42,8 @@ def test_features_are_trained_and_evaluated_on(table, tmp_path, granularity, cap
     assert "From image to text" in page and page.count("<mark>") >= 6 and "<img" not in page
     with pytest.raises(SystemExit, match="the phantom is made of pictures, and the model reads features"):
         bagclip("evaluate", tmp_path, "--data", "phantom")
+    with pytest.raises(SystemExit, match="reads given features, which have no picture to draw on"):
+        bagclip("ground", tmp_path, table.parent / "0.npy", "necrosis")
 
 
 @pytest.mark.parametrize(

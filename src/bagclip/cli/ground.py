@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from bagclip.data.files import ImageFile, check_image
+from bagclip.encoders.base import GridEncoder
 from bagclip.model import Model
 from bagclip.report import save_overlay
 
@@ -22,8 +23,13 @@ def ground(
     """Draw where a phrase is seen over an image."""
     if not phrase.strip():
         raise ValueError("the phrase is blank; say what to look for.")
-    picture = ImageFile(image, check_image(image), "")
     model = Model.from_pretrained(run)
+    if not isinstance(model.image_encoder, GridEncoder):
+        raise ValueError(
+            f"the model in {run} reads given features, which have no picture to draw on; ask its "
+            "model.method.score.region_map which of them answer a phrase."
+        )
+    picture = ImageFile(image, check_image(image), "")
     heat = model.ground(picture, phrase)
     save_overlay(out, picture.pixels(), heat, phrase=phrase)
     row, column = np.unravel_index(np.nanargmax(heat), heat.shape)
