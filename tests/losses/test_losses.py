@@ -500,3 +500,17 @@ def test_matrix_losses_agree_with_info_nce_on_its_golden():
 def test_what_is_no_number_stays_none():
     logits = torch.tensor([[0.9, float("nan"), -0.2], [0.3, 0.8, 0.0], [-0.1, 0.2, 0.7]]) / 0.5
     assert torch.isnan(debiased_info_nce(logits, torch.full((3,), 0.1), -2.0))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"same": torch.ones(3, 3)}, "same is a boolean matrix"),
+        ({"same": torch.ones(3, dtype=torch.bool)}, "same is a boolean matrix"),
+        ({"keys": torch.arange(3)}, "keys are int64"),
+        ({"keys": torch.zeros(3, 1)}, "keys are int64"),
+    ],
+)
+def test_what_is_known_is_of_its_type(wrong, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Known(**wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -27,7 +27,7 @@ class Known:
             where they have any of these numbers in common.
 
     Raises:
-        ValueError: if both ``same`` and ``keys`` are given.
+        ValueError: if both ``same`` and ``keys`` are given, or one is no matrix of its type.
 
     Example:
         >>> Known(keys=torch.tensor([[7, 1], [7, 2], [8, 3]])).alike
@@ -44,16 +44,15 @@ class Known:
     def __post_init__(self) -> None:
         if self.same is not None and self.keys is not None:
             raise ValueError("which pairs are the same is told by keys or by the matrix same; give one of them.")
+        if self.same is not None and (self.same.dtype != torch.bool or self.same.ndim != 2):
+            raise ValueError(f"same is a boolean matrix, got {tuple(self.same.shape)} of {self.same.dtype}.")
+        if self.keys is not None and (self.keys.dtype != torch.int64 or self.keys.ndim != 2):
+            raise ValueError(f"keys are int64 (pairs, kinds), got {tuple(self.keys.shape)} of {self.keys.dtype}.")
 
     @property
     def alike(self) -> Bool[Tensor, "pairs pairs"] | None:
         """Which pairs are the same, or None if nothing is known of it."""
         return self.same if self.keys is None else _alike(self.keys, self.keys)
-
-    @property
-    def T(self) -> Known:
-        """The same with images and documents exchanged."""
-        return self if self.same is None else replace(self, same=self.same.mT)
 
     def to(self, device: torch.device | str) -> Known:
         """What is known, on a device."""
